@@ -1,0 +1,209 @@
+"""The frozen pretrained weights that the runs of a group share: where they come from, in which numbers.
+
+Loads safetensors only, never code from a model's folder. Owns quantisation and the two things that the
+loop asks of a causal model: hidden states of packed rows, and logits at the positions that are read.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import bitsandbytes as bnb
+import psutil
+import torch
+from accelerate import Accelerator
+from torch import Tensor, nn
+from torch.nn import functional
+from transformers import (
+    AutoModelForCausalLM,
+    AutoModelForSequenceClassification,
+    AutoTokenizer,
+    BitsAndBytesConfig,
+    PreTrainedModel,
+    PreTrainedTokenizerBase,
+)
+
+from sweeper.config import Architecture, ConfigError, RunConfig
+from sweeper.peft_method import PeftMethod, Quantization
+from sweeper.training import cost
+
+EMBEDDED = Path(__file__).parent.parent / "mini"
+
+
+@dataclass(frozen=True)
+class BaseKey:
+    """What two runs must agree on to share the weights in memory."""
+
+    location: str
+    revision: str | None
+    dtype: str
+    quantization: tuple[str, bool, str]
+    num_labels: int | None  # of a classification head; None for a causal language model
+    mutable: bool  # the method trains these very weights, so nobody else may have them
+    attention: str | None = None  # Transformers' attn_implementation
+
+    @classmethod
+    def of(cls, config: RunConfig, method: PeftMethod) -> BaseKey:
+        model, quantization = config.model, method.quantization
+        head = config.task.head or model.architecture is Architecture.ENCODER
+        return cls(
+            location=str(EMBEDDED) if model.embedded and not model.path else model.path or str(model.hub_id),
+            revision=model.revision,
+            dtype=model.dtype,
+            quantization=(quantization.type, quantization.double, quantization.keep_dequantized),
+            num_labels=len(config.task.labels) if head else None,
+            mutable=method.method in ("full", "last_layer"),
+            attention=model.attn_implementation,
+        )
+
+
+@dataclass
+class BaseModel:
+    key: BaseKey
+    model: PreTrainedModel
+    tokenizer: PreTrainedTokenizerBase
+    accelerator: Accelerator
+    fresh_weights: tuple[str, ...]  # not in the checkpoint: a new classification head
+    num_parameters: int  # before any method adds its own
+    num_matrix_weights: int
+
+    @property
+    def device(self) -> torch.device:
+        return self.accelerator.device
+
+    @property
+    def pad(self) -> int:
+        return int(self.tokenizer.pad_token_id)
+
+
+def load_base_model(key: BaseKey) -> BaseModel:
+    """Raises ConfigError where the weights can't be had or can't be read as asked."""
+    native = "bf16" if _bf16_pays() else "no"
+    # Trained weights stay in float32 and compute under autocast; frozen ones are stored as they compute.
+    autocast = native if key.mutable and key.dtype == "auto" else "no"
+    accelerator = Accelerator(mixed_precision=autocast)
+    tokenizer = _load_tokenizer(key)
+    model, fresh = _load_weights(key, accelerator.device, pad=int(tokenizer.pad_token_id))
+    if fresh and key.num_labels is None:
+        raise ConfigError("model", key.location, f"its files lack {len(fresh)} weights, the first {fresh[0]}")
+    model.requires_grad_(False)
+    model.eval()
+    _prepare_quantized(model, Quantization(*key.quantization))
+    if key.num_labels is None:
+        _check_head(model)
+    sizes = cost.total_parameters(model), cost.matrix_weights(model)
+    return BaseModel(key, model, tokenizer, accelerator, fresh, *sizes)
+
+
+def _load_tokenizer(key: BaseKey) -> PreTrainedTokenizerBase:
+    tokenizer: PreTrainedTokenizerBase = AutoTokenizer.from_pretrained(key.location, revision=key.revision)
+    if tokenizer.pad_token_id is None:  # Llama has none; padding is masked, so any token will do
+        tokenizer.pad_token = tokenizer.eos_token or tokenizer.unk_token
+    return tokenizer
+
+
+def _load_weights(key: BaseKey, device: torch.device, *, pad: int) -> tuple[PreTrainedModel, tuple[str, ...]]:
+    """The model and the names of the weights that its checkpoint did not bring."""
+    options: dict[str, Any] = {"revision": key.revision, "use_safetensors": True, "dtype": _dtype(key),
+                               "output_loading_info": True}  # fmt: skip
+    if key.attention:
+        options["attn_implementation"] = key.attention
+    if key.quantization[0] == "nf4":
+        options["quantization_config"] = BitsAndBytesConfig(
+            load_in_4bit=True,
+            bnb_4bit_quant_type="nf4",
+            bnb_4bit_use_double_quant=key.quantization[1],
+            bnb_4bit_compute_dtype=_dtype(key),
+        )
+        options["device_map"] = {"": device}
+    try:
+        if key.num_labels is None:
+            model, info = AutoModelForCausalLM.from_pretrained(key.location, **options)
+        else:
+            model, info = AutoModelForSequenceClassification.from_pretrained(
+                key.location, num_labels=key.num_labels, pad_token_id=pad, **options
+            )
+    except OSError as error:
+        raise ConfigError("model", key.location, f"cannot be loaded: {str(error).splitlines()[0]}",
+                          "set model.path=<folder> or check access to the hub") from error  # fmt: skip
+    return model.to(device), tuple(sorted(info["missing_keys"]))
+
+
+def _bf16_pays() -> bool:
+    """Whether this machine multiplies bfloat16 in hardware."""
+    if torch.cuda.is_available():
+        return torch.cuda.is_bf16_supported()
+    return bool(torch.cpu._is_avx512_bf16_supported())
+
+
+def _dtype(key: BaseKey) -> torch.dtype:
+    if key.dtype != "auto":
+        dtype: torch.dtype = getattr(torch, key.dtype)
+        return dtype
+    return torch.bfloat16 if _bf16_pays() and not key.mutable else torch.float32
+
+
+def _prepare_quantized(model: PreTrainedModel, quantization: Quantization) -> None:
+    layers = [module for module in model.modules() if isinstance(module, bnb.nn.Linear4bit)]
+    for layer in layers:
+        # Its AVX512-BF16 path repacks the weights at the first evaluation and has no right gradient afterwards.
+        layer.support_avx512bf16_for_cpu = False
+    if layers and _keep_dequantized(layers, quantization.keep_dequantized):
+        for layer in layers:
+            _keep_weight(layer)
+
+
+def _keep_dequantized(layers: list[bnb.nn.Linear4bit], wanted: str) -> bool:
+    if wanted != "auto":
+        return wanted == "always"
+    needed = sum(2 * layer.in_features * layer.out_features for layer in layers)
+    device = layers[0].weight.device
+    free = torch.cuda.mem_get_info(device)[0] if device.type == "cuda" else psutil.virtual_memory().available
+    return needed < 0.25 * free
+
+
+def _keep_weight(layer: bnb.nn.Linear4bit) -> None:
+    """Computes with a kept copy of the dequantised weight, which bitsandbytes would compute again each time."""
+    dtype = layer.compute_dtype
+    weight = bnb.functional.dequantize_4bit(layer.weight.data, layer.weight.quant_state).to(dtype)
+
+    def forward(x: Tensor) -> Tensor:
+        bias = None if layer.bias is None else layer.bias.to(dtype)
+        return functional.linear(x.to(dtype), weight, bias).to(x.dtype)
+
+    layer.forward = forward
+
+
+def decoder_layers(model: nn.Module) -> nn.ModuleList:
+    """The stack of decoder (or encoder) layers: the longest list of modules. Raises ConfigError without one."""
+    lists = [module for module in model.modules() if isinstance(module, nn.ModuleList)]
+    if not lists:
+        raise ConfigError("peft.method", "last_layer", "this model has no list of layers")
+    return max(lists, key=len)
+
+
+def hidden_states(model: PreTrainedModel, **inputs: Tensor) -> Tensor:
+    """[R, T, hidden] of a causal model, without its language-model head."""
+    hidden: Tensor = model.get_decoder()(use_cache=False, **inputs).last_hidden_state
+    return hidden
+
+
+def logits_at(model: PreTrainedModel, hidden: Tensor) -> Tensor:
+    """[N, hidden] -> [N, vocabulary] float32 (or better), with Gemma 2's soft cap where the model has one."""
+    logits = model.get_output_embeddings()(hidden.to(model.get_output_embeddings().weight.dtype))
+    logits = logits if logits.dtype == torch.float64 else logits.float()
+    cap = getattr(model.config, "final_logit_softcapping", None)
+    return cap * torch.tanh(logits / cap) if cap else logits
+
+
+@torch.no_grad()
+def _check_head(model: PreTrainedModel) -> None:
+    """Some architectures scale their logits: refuse one whose head is more than `logits_at` computes."""
+    tokens = torch.arange(1, 5, device=model.device)[None]
+    expected = model(input_ids=tokens, use_cache=False).logits[0].float()
+    ours = logits_at(model, hidden_states(model, input_ids=tokens)[0]).float()
+    if not torch.allclose(ours, expected, rtol=2e-2, atol=2e-2):
+        raise ConfigError("model", type(model).__name__, "its language-model head does more than a linear map",
+                          "use task.head=true")  # fmt: skip

@@ -1,0 +1,95 @@
+"""A classification head's objective, for encoders and for causal models with `task.head=true`.
+
+Rows hold one example each, padded to their batch's longest; evaluation goes through them by length, so
+that little is padded. A group of one: every run has its own head.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+from sweeper.config import RunConfig
+from sweeper.training.base_model import BaseModel
+from sweeper.training.methods import Method, adapter_name
+from sweeper.training.objective import Batch, Forwarded, Part, Splits, Task
+from sweeper.training.stacked_lora import Lane
+from tasks.prompting import Encoded, EncodedExample, encode_texts
+from tasks.task import Prediction
+
+EVALUATION_TOKENS = 16_384  # of one evaluation forward, padding included
+
+
+@dataclass(frozen=True)
+class HeadData:
+    task: Task
+    parts: dict[Part, Encoded]
+    truncated: int
+
+    @property
+    def num_train(self) -> int:
+        return len(self.parts[Part.TRAIN].examples)
+
+
+class HeadObjective:
+    def __init__(self, base: BaseModel, method: Method) -> None:
+        self.base, self.method = base, method
+
+    def prepare(self, config: RunConfig, task: Task, splits: Splits) -> HeadData:
+        limits = {"max_length": config.task.max_length, "too_long": config.task.too_long}
+        parts = {part: encode_texts(task, rows, self.base.tokenizer, **limits) for part, rows in splits.items()}
+        return HeadData(task, parts, truncated=sum(part.truncated for part in parts.values()))
+
+    def weight(self, data: HeadData, indices: Sequence[int]) -> float:
+        return len(indices)
+
+    def loss_sums(self, batches: Sequence[Batch[HeadData]]) -> Forwarded:
+        (batch,) = batches
+        examples = [batch.data.parts[Part.TRAIN].examples[index] for index in batch.indices]
+        num_tokens = sum(len(example.prompt) for example in examples)
+        logits = self._logits(examples, Lane(adapter_name(0), len(examples), _width(examples), batch.dropout_key))
+        gold = torch.tensor([example.label for example in examples], device=logits.device)
+        return Forwarded(functional.cross_entropy(logits, gold, reduction="sum")[None], [num_tokens])
+
+    @torch.no_grad()
+    def predict(self, indices: Sequence[int], datas: Sequence[HeadData], part: Part) -> list[list[Prediction]]:
+        (data,) = datas
+        examples = data.parts[part].examples
+        predictions: dict[int, Prediction] = {}
+        for chosen in _by_length(examples):
+            batch = [examples[number] for number in chosen]
+            logits = self._logits(batch, Lane(adapter_name(0), len(batch), _width(batch)))
+            for number, example, row in zip(chosen, batch, logits.log_softmax(-1).tolist(), strict=True):
+                best = max(range(len(row)), key=row.__getitem__)
+                predictions[number] = Prediction(id=example.id, gold=example.label, predicted=best, text=None,
+                                                 log_likelihoods=tuple(row))  # fmt: skip
+        return [[predictions[number] for number in range(len(examples))]]
+
+    def _logits(self, examples: Sequence[EncodedExample], lane: Lane) -> Tensor:
+        """[B, labels], float32 or better."""
+        self.method.use([lane])
+        device, width = self.base.device, _width(examples)
+        ids = torch.tensor([[*example.prompt, *[self.base.pad] * (width - len(example.prompt))] for example in examples])
+        mask = torch.tensor([[1] * len(example.prompt) + [0] * (width - len(example.prompt)) for example in examples])
+        with self.base.accelerator.autocast():
+            logits: Tensor = self.method.model(input_ids=ids.to(device), attention_mask=mask.to(device)).logits
+        return logits if logits.dtype == torch.float64 else logits.float()
+
+
+def _width(examples: Sequence[EncodedExample]) -> int:
+    return max(len(example.prompt) for example in examples)
+
+
+def _by_length(examples: Sequence[EncodedExample]) -> list[list[int]]:
+    """Indices in batches of at most EVALUATION_TOKENS, the longest first: what does not fit shows at once."""
+    batches: list[list[int]] = []
+    for number in sorted(range(len(examples)), key=lambda number: -len(examples[number].prompt)):
+        width = len(examples[batches[-1][0]].prompt) if batches else 0
+        if not batches or (len(batches[-1]) + 1) * width > EVALUATION_TOKENS:
+            batches.append([])
+        batches[-1].append(number)
+    return batches

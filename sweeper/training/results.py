@@ -1,0 +1,100 @@
+"""What a run leaves when it is done: scores, adapter, predictions, pictures."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import yaml
+
+from sweeper.tracking import pictures
+from sweeper.training import cost
+from sweeper.training.base_model import BaseModel
+from sweeper.training.methods import Method
+from sweeper.training.objective import Objective, Part
+from sweeper.training.run import Run
+from tasks.task import Prediction
+
+
+@dataclass(frozen=True)
+class Scored:
+    predictions: Sequence[Prediction]
+    values: Mapping[str, float]  # by full metric name
+
+
+def score(runs: Sequence[Run], objective: Objective[Any], part: Part) -> list[tuple[Run, Scored]]:
+    """Predictions and metrics of these runs on one split, those without the split left out."""
+    runs = [run for run in runs if part in run.data.parts]
+    if not runs:
+        return []
+    for run in runs:
+        run.show("evaluating")
+    started = time.perf_counter()
+    predicted = objective.predict([run.index for run in runs], [run.data for run in runs], part)
+    seconds = time.perf_counter() - started
+    scored = []
+    for run, predictions in zip(runs, predicted, strict=True):
+        run.progress.eval_s += seconds
+        values = {f"{part.value}/{name}": value for name, value in run.data.task.score(predictions).items()}
+        scored.append((run, Scored(predictions, values)))
+    return scored
+
+
+@dataclass(frozen=True)
+class Finisher:
+    """Judges finished runs on the reporting split, once, and writes what they leave."""
+
+    base: BaseModel
+    method: Method
+    objective: Objective[Any]
+    group_size: int
+
+    def __call__(self, runs: Sequence[Run]) -> None:
+        for run in runs:
+            run.load_best()
+        for run, selected in score(runs, self.objective, Part.EVAL):
+            run.log(selected.values)
+        for run, reported in score(runs, self.objective, Part.TEST):
+            run.show("saving")
+            run.log(reported.values | self._summary(run))
+            self._write(run, reported.predictions)
+            shutil.rmtree(run.folder.checkpoints, ignore_errors=True)
+            run.folder.finish("COMPLETE")
+
+    def _summary(self, run: Run) -> dict[str, float]:
+        progress = run.progress
+        trainable = sum(weight.numel() for weight in run.parameters.values())
+        matrices = self.base.num_matrix_weights
+        summary: dict[str, float] = {
+            "data/train_examples": run.data.num_train if run.parameters else 0,
+            "data/truncated": run.data.truncated,
+            "perf/train_s": progress.train_s,
+            "perf/eval_s": progress.eval_s,
+            "perf/peak_memory_gib": cost.peak_memory_gib(),
+            "perf/train_flops": cost.train_flops(tokens=progress.tokens, matrices=matrices, trainable=trainable),
+            "perf/train_tokens": progress.tokens,
+            "perf/trainable_parameters": trainable,
+            "perf/total_parameters": self.base.num_parameters + (0 if self.base.key.mutable else trainable),
+            "perf/group_size": self.group_size,
+        }
+        if progress.loss_first is not None and progress.loss_last is not None:
+            summary |= {"train/loss_first": progress.loss_first, "train/loss_last": progress.loss_last}
+            summary["train/epoch"] = run.epoch
+        return summary
+
+    def _write(self, run: Run, predictions: Sequence[Prediction]) -> None:
+        artifacts, task = run.folder.artifacts, run.data.task
+        self.method.save(run.index, artifacts)
+        task.table(predictions).to_parquet(artifacts / "predictions.parquet", index=False)
+        irregular = dict(task.irregular(predictions).most_common())
+        (artifacts / "irregular.json").write_text(json.dumps(irregular, ensure_ascii=False), encoding="utf-8")
+        config = yaml.safe_dump(run.config.to_dict(), sort_keys=False, allow_unicode=True)
+        (artifacts / "config.yaml").write_text(config, encoding="utf-8")
+        pictures.confusion_matrix(task.confusion(predictions), task.labels, artifacts / "confusion_matrix.png")
+        events, _ = run.folder.read()
+        if run.parameters:
+            pictures.loss_curve(events, artifacts / "loss_curve.png")

@@ -1,0 +1,96 @@
+"""Scoring proves what greedy decoding writes; generation fills in the rest."""
+
+from __future__ import annotations
+
+import random
+from collections import Counter
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from torch.nn import functional
+from transformers import GenerationConfig
+
+from sweeper.training.base_model import load_base_model
+from sweeper.training.causal import CausalData, CausalObjective
+from sweeper.training.methods import attach
+from sweeper.training.objective import Batch, Part
+from sweeper.training.packing import shared_prefix
+from tasks.prompting import Encoded, EncodedExample
+from tests.integration.training.test_exactness import data, examples, key, lora, warm_up
+
+LABELS = [[14, 15], [20]]  # a label of two tokens and one of one token
+
+
+class TwoLabels:
+    """The only thing that predictions ask of a task."""
+
+    def __init__(self, tokenizer: Any) -> None:
+        self.names = [tokenizer.decode(tokens).strip() for tokens in LABELS]
+
+    def parse(self, text: str) -> int | None:
+        return self.names.index(text.strip()) if text.strip() in self.names else None
+
+
+def labelled(count: int) -> list[EncodedExample]:
+    rng = random.Random(1)
+    return [
+        EncodedExample(example.id, example.prompt, [*LABELS[label], 2], label)
+        for example in examples(count, seed=5)
+        for label in [rng.randrange(2)]
+    ]
+
+
+@pytest.mark.parametrize("steps", [0, 60, 400])
+def test_the_proved_text_equals_generate_on_every_example(llama_folder: Path, steps: int) -> None:
+    base = load_base_model(key(llama_folder))
+    method = attach(base, [lora(r=8), lora(r=2)], [0, 1])
+    warm_up(method, (0, 1))
+    objective = CausalObjective(base, method)
+    shown, asked = labelled(16), labelled(60)
+    optimizer = torch.optim.AdamW(method.parameters(0).values(), lr=5e-3)
+    for step in range(steps):  # none, some and all of the answers become labels
+        objective.loss_sums([Batch(0, data(shown), [step % 16, (step + 5) % 16], (0, step, 0))]).sums.sum().backward()
+        optimizer.step()
+        optimizer.zero_grad()
+    encoded = Encoded(asked, 0, LABELS, eos=2)
+    own = CausalData(TwoLabels(base.tokenizer), shared_prefix([example.prompt for example in asked]), [], 64,
+                     {Part.TEST: encoded}, max_new_tokens=6, truncated=0)  # type: ignore[arg-type]  # fmt: skip
+    together = objective.predict([0, 1], [own, own], Part.TEST)
+    method.use([_lane(0)])
+    settings = GenerationConfig(do_sample=False, max_new_tokens=6, eos_token_id=2, pad_token_id=0)
+    for example, prediction in zip(asked, together[0], strict=True):
+        ids = torch.tensor([example.prompt])
+        written = base.model.generate(input_ids=ids, attention_mask=torch.ones_like(ids), generation_config=settings)
+        text = base.tokenizer.decode(written[0, ids.shape[1] :], skip_special_tokens=True)
+        assert prediction.text == text
+        assert prediction.predicted == own.task.parse(text)
+    kinds = Counter(prediction.predicted is None for prediction in together[0])
+    assert kinds[True] == 60 if steps == 0 else kinds[False] > 0, kinds
+    method.detach()
+
+
+def _lane(index: int) -> Any:
+    from sweeper.training.stacked_lora import Lane
+
+    return Lane(f"run{index}", 1, 1)
+
+
+def test_label_likelihoods_equal_one_forward_per_label(llama_folder: Path) -> None:
+    base = load_base_model(key(llama_folder))
+    method = attach(base, [lora()], [0])
+    warm_up(method)
+    asked = labelled(20)
+    encoded = Encoded(asked, 0, LABELS, eos=2)
+    own = CausalData(TwoLabels(base.tokenizer), [], [], 64, {Part.TEST: encoded}, 4, 0)  # type: ignore[arg-type]
+    (predictions,) = CausalObjective(base, method).predict([0], [own], Part.TEST)
+    for example, prediction in zip(asked, predictions, strict=True):
+        for tokens, found in zip(LABELS, prediction.log_likelihoods, strict=True):
+            ids = torch.tensor([[*example.prompt, *tokens]])
+            method.use([_lane(0)])
+            with torch.no_grad():
+                logits = base.model(input_ids=ids).logits[0, len(example.prompt) - 1 : -1]
+            expected = -functional.cross_entropy(logits, torch.tensor(tokens), reduction="sum")
+            assert found == pytest.approx(float(expected), rel=1e-4, abs=1e-5)
+    method.detach()

@@ -1,0 +1,273 @@
+"""The loop on real folders: every method, groups, divergence, interruption."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import random
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import pytest
+import torch
+from safetensors.torch import load_file
+
+from sweeper.config import Architecture, RunConfig, run_config
+from sweeper.tracking.run_folder import RunFolder, RunIdentity, RunState
+from sweeper.training import loop
+from sweeper.training.loop import train_group
+from sweeper.training.run import Run
+from tasks import sources
+
+GOOD, BAD = ["good", "bright", "moving"], ["bad", "dull", "slow"]
+LORA: dict[str, Any] = {"name": "lora", "method": "adapter", "type": "LORA", "r": 4, "target_modules": "all-linear"}
+
+
+@pytest.fixture(scope="module")
+def data_dir(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Sentences whose label is one word's: small enough to learn in a second."""
+    folder = tmp_path_factory.mktemp("data")
+    rng = random.Random(0)
+    for split, count in (("train", 80), ("test", 24)):
+        lines = ["sentence\tlabel"]
+        for number in range(count):
+            word = rng.choice(GOOD if number % 2 else BAD)
+            filler = " ".join(rng.choice("a the film plot is was very and".split()) for _ in range(rng.randint(1, 5)))
+            lines.append(f"{filler} {word} {filler}\t{number % 2}")
+        (folder / f"{split}.tsv").write_text("\n".join(lines) + "\n", encoding="utf-8")
+    return folder
+
+
+MakeConfig = Callable[..., RunConfig]
+
+
+@pytest.fixture
+def make_config(llama_folder: Path, data_dir: Path, tmp_path: Path) -> MakeConfig:
+    def make(peft: dict[str, Any] | None = None, *, seed: int = 0, task: dict[str, Any] | None = None, **train: Any) -> RunConfig:
+        config = RunConfig(peft=LORA | (peft or {}), seed=seed, data_dir=str(data_dir), output_dir=str(tmp_path))
+        config.model.name, config.model.path, config.model.dtype = "tiny", str(llama_folder), "float32"
+        files = {"train": ["train.tsv"], "test": ["test.tsv"]}
+        config.task.data = dataclasses.replace(config.task.data, files=files, text="sentence")
+        config.task.labels = ["negative", "positive"]
+        config.task.prompt = dataclasses.replace(config.task.prompt, user="Sentence : {sentence} Sentiment :")
+        defaults = {"learning_rate": 1e-2, "batch_size": 8, "epochs": 3.0, "logging_steps": 2, "row_tokens": 64}
+        config.train = dataclasses.replace(config.train, **(defaults | train))
+        config.task = dataclasses.replace(config.task, **({"selection_size": 16} | (task or {})))
+        config.validate()
+        return run_config(config.to_dict())
+
+    return make
+
+
+def folder_of(config: RunConfig, *, root: Path | None = None) -> RunFolder:
+    source = sources.resolve(config.task, config.data_dir, embedded_model=False)
+    splits = sources.load(source, config.task)
+    data = {"source": splits.source, "digest": splits.digest, "kind": source.kind.value}
+    return RunFolder.create(root or Path(config.output_dir), RunIdentity.of(config, data))
+
+
+METHODS: dict[str, dict[str, Any]] = {
+    "lora": LORA,
+    "qlora": LORA | {"quantization": {"type": "nf4"}},
+    "dora": LORA | {"use_dora": True},
+    "ia3": {"method": "adapter", "type": "IA3"},
+    "prompt_tuning": {"method": "adapter", "type": "PROMPT_TUNING", "num_virtual_tokens": 4},
+    "p_tuning": {"method": "adapter", "type": "P_TUNING", "num_virtual_tokens": 4, "encoder_hidden_size": 16},
+    "full": {"method": "full"},
+    "last_layer": {"method": "last_layer", "layer": 0},
+}
+
+
+def only(peft: dict[str, Any], name: str) -> dict[str, Any]:
+    return {"name": name} | peft
+
+
+@pytest.mark.parametrize("name", METHODS)
+def test_every_method_learns_through_the_same_loop(make_config: MakeConfig, name: str) -> None:
+    config = make_config(epochs=6.0)
+    config.peft = only(METHODS[name], name)
+    folder = folder_of(config)
+    train_group([folder], slot=0)
+    summary = folder.summary()
+    assert folder.state() is RunState.COMPLETE
+    assert summary["train/loss_last"] < summary["train/loss_first"]
+    assert summary["perf/trainable_parameters"] > 0
+    expected = {"full": "model", "last_layer": "changed_weights"}.get(name, "adapter")
+    assert (folder.artifacts / expected).is_dir()
+    predictions = pd.read_parquet(folder.artifacts / "predictions.parquet")
+    assert len(predictions) == 24
+    assert summary["test/accuracy"] == pytest.approx((predictions["predicted"] == predictions["gold"]).mean())
+    assert json.loads((folder.artifacts / "irregular.json").read_text()) is not None
+    assert not folder.checkpoints.exists()
+
+
+def test_zero_shot_trains_nothing_and_counts_its_irregular_outputs(make_config: MakeConfig) -> None:
+    config = make_config()
+    config.peft = {"name": "none", "method": "none"}
+    folder = folder_of(config)
+    train_group([folder], slot=0)
+    summary = folder.summary()
+    assert summary["perf/trainable_parameters"] == summary["data/train_examples"] == 0
+    assert summary["test/irregular"] == 24
+    assert not (folder.artifacts / "adapter").exists()
+
+
+@pytest.mark.parametrize("peft", [LORA, {"method": "full"}], ids=["lora", "full"])
+def test_a_classification_head_goes_through_the_same_loop(make_config: MakeConfig, peft: dict[str, Any]) -> None:
+    config = make_config(task={"head": True}, epochs=8.0)
+    config.peft = only(peft, "head")
+    folder = folder_of(config)
+    train_group([folder], slot=0)
+    assert folder.summary()["test/irregular"] == 0
+    assert folder.summary()["train/loss_last"] < folder.summary()["train/loss_first"]
+
+
+def test_last_layer_changes_that_layer_alone(make_config: MakeConfig, llama_folder: Path) -> None:
+    config = make_config()
+    config.peft = only(METHODS["last_layer"], "last_layer")
+    folder = folder_of(config)
+    train_group([folder], slot=0)
+    changed = load_file(folder.artifacts / "changed_weights" / "model.safetensors")
+    original = load_file(llama_folder / "model.safetensors")
+    assert changed.keys() == {name for name in original if ".layers.0." in name}
+    assert any(not torch.equal(changed[name], original[name]) for name in changed)
+
+
+def events_of(folder: RunFolder) -> list[tuple[int, str, float]]:
+    timed = ("train/tokens_per_s", "perf/train_s", "perf/eval_s", "perf/peak_memory_gib", "perf/group_size")
+    events, _ = folder.read()
+    return [(event["step"], name, value) for event in events if event["event"] == "metrics"
+            for name, value in event["values"].items() if name not in timed]  # fmt: skip
+
+
+def test_runs_of_a_group_end_as_they_do_alone(make_config: MakeConfig, tmp_path: Path) -> None:
+    settings: list[dict[str, Any]] = [
+        {"learning_rate": 1e-2}, {"learning_rate": 3e-3, "seed": 4, "batch_size": 4},
+        {"epochs": 1.0, "gradient_accumulation_steps": 2}, {"peft": {"r": 8, "lora_dropout": 0.2}, "max_steps": 9},
+        {"task": {"train_size": 20}},
+    ]  # fmt: skip
+    configs = [make_config(**setting) for setting in settings]
+    for config in configs:
+        config.model.dtype = "float64"
+    together = [folder_of(config, root=tmp_path / "together") for config in configs]
+    train_group(together, slot=0)
+    for config, folder in zip(configs, together, strict=True):
+        alone = folder_of(config, root=tmp_path / "alone")
+        train_group([alone], slot=0)
+        ours, theirs = events_of(folder), events_of(alone)
+        assert [point[:2] for point in ours] == [point[:2] for point in theirs]
+        for (_, name, left), (_, _, right) in zip(ours, theirs, strict=True):
+            assert left == pytest.approx(right, rel=1e-6, abs=1e-9), name
+        assert predictions_of(folder) == predictions_of(alone)
+
+
+def predictions_of(folder: RunFolder) -> list[tuple[Any, ...]]:
+    table = pd.read_parquet(folder.artifacts / "predictions.parquet")[["id", "text"]]
+    return list(table.itertuples(index=False, name=None))
+
+
+def test_a_diverging_run_leaves_its_neighbour_unchanged(make_config: MakeConfig, tmp_path: Path) -> None:
+    sane, wild = make_config(), make_config(learning_rate=1e30, max_grad_norm=0)
+    pair = [folder_of(wild, root=tmp_path / "pair"), folder_of(sane, root=tmp_path / "pair")]
+    train_group(pair, slot=0)
+    alone = folder_of(sane, root=tmp_path / "alone")
+    train_group([alone], slot=0)
+    last = pair[0].last("finished")
+    assert last is not None
+    assert (last["state"], last["reason"]) == ("FAILED", "diverged")
+    assert "learning rate" in last["detail"]
+    assert "test/accuracy" not in pair[0].summary()
+    assert pair[1].state() is RunState.COMPLETE
+    for name, value in alone.summary().items():
+        if not name.startswith(("perf/", "train/tokens")):
+            assert pair[1].summary()[name] == pytest.approx(value, rel=1e-4), name
+
+
+class Interrupted(Exception):
+    pass
+
+
+@pytest.mark.parametrize("schedule", ["linear", "cosine", "constant_with_warmup", "warmup_stable_decay"])
+def test_an_interrupted_run_goes_on_where_it_was(
+    make_config: MakeConfig, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, schedule: str
+) -> None:
+    config = make_config({"lora_dropout": 0.1}, lr_scheduler_type=schedule, warmup_steps=2, save_every=5, eval_every=4,
+                         load_best_model_at_end=True, logging_steps=3)  # fmt: skip
+    whole = folder_of(config, root=tmp_path / "whole")
+    train_group([whole], slot=0)
+
+    cut = folder_of(config, root=tmp_path / "cut")
+    step = loop.optimizer_step
+    left = iter(range(13))
+
+    def interrupted(runs: list[Run], objective: Any) -> None:
+        if next(left, None) is None:
+            raise Interrupted
+        step(runs, objective)
+
+    monkeypatch.setattr(loop, "optimizer_step", interrupted)
+    with pytest.raises(Interrupted):
+        train_group([cut], slot=0)
+    monkeypatch.setattr(loop, "optimizer_step", step)
+    train_group([cut], slot=0)
+    started = cut.last("started")
+    assert started is not None
+    assert started["resumed_from_step"] == 10
+    ours, theirs = events_of(cut), events_of(whole)
+    assert [point[:2] for point in ours] == [point[:2] for point in theirs], "no point lost, none doubled"
+    for (_, name, left_value), (_, _, right_value) in zip(ours, theirs, strict=True):
+        assert left_value == pytest.approx(right_value, rel=1e-5), name
+    assert predictions_of(cut) == predictions_of(whole)
+
+
+def test_early_stopping_ends_a_run_and_keeps_its_best_weights(make_config: MakeConfig) -> None:
+    config = make_config(epochs=40.0, eval_every=2, early_stopping_patience=3, load_best_model_at_end=True,
+                         metric_for_best_model="eval/loss", learning_rate=3e-2, lr_scheduler_type="constant")  # fmt: skip
+    folder = folder_of(config)
+    train_group([folder], slot=0)
+    losses = {step: value for step, name, value in events_of(folder) if name == "eval/loss"}
+    stopped = max(losses)
+    assert stopped < 40 * 8
+    assert folder.state() is RunState.COMPLETE
+    best = min(losses, key=losses.__getitem__)
+    assert stopped == best + 3 * 2 or losses[stopped] == pytest.approx(losses[best])
+
+
+def test_changed_data_is_refused(make_config: MakeConfig, tmp_path: Path, data_dir: Path) -> None:
+    other = tmp_path / "data"
+    shutil.copytree(data_dir, other)
+    config = make_config()
+    config.data_dir = str(other)
+    folder = folder_of(config)
+    with (other / "train.tsv").open("a", encoding="utf-8") as file:
+        file.write("a very good film\t1\n")
+    loop_data_cache_clear()
+    with pytest.raises(ValueError, match="the data changed"):
+        train_group([folder], slot=0)
+
+
+def loop_data_cache_clear() -> None:
+    from sweeper.training import data
+
+    data._load.cache_clear()
+
+
+def test_an_encoder_trains_its_head(make_config: MakeConfig, tmp_path: Path) -> None:
+    from transformers import BertConfig, BertForSequenceClassification
+
+    from tests.integration.training.conftest import save_tokenizer
+
+    tokenizer = save_tokenizer(tmp_path / "bert")
+    bert = BertConfig(vocab_size=len(tokenizer), hidden_size=32, intermediate_size=64, num_hidden_layers=2,
+                      num_attention_heads=4, pad_token_id=0)  # fmt: skip
+    BertForSequenceClassification(bert).save_pretrained(tmp_path / "bert")
+    config = make_config(epochs=8.0, learning_rate=3e-3)
+    config.model.path, config.model.architecture = str(tmp_path / "bert"), Architecture.ENCODER
+    config.peft = {"name": "full", "method": "full"}
+    folder = folder_of(config)
+    train_group([folder], slot=0)
+    assert folder.summary()["train/loss_last"] < folder.summary()["train/loss_first"]
+    assert (folder.artifacts / "model" / "model.safetensors").is_file()
