@@ -71,7 +71,9 @@ class ModelConfig:
         if not (self.embedded or self.path or self.hub_id):
             raise ConfigError("model.hub_id", None, "a model needs a hub_id or a path", "set model.path=<folder>")
         if self.path and not (Path(self.path) / "config.json").is_file():
-            raise ConfigError("model.path", self.path, "no config.json in this folder", "name a Hugging Face model folder")
+            raise ConfigError(
+                "model.path", self.path, "no config.json in this folder", "name a Hugging Face model folder"
+            )
 
 
 @dataclass
@@ -155,7 +157,8 @@ class TrainConfig:
             at_least("train.max_steps", self.max_steps, 1)
         if self.gradient_accumulation_steps > self.batch_size:
             raise ConfigError(
-                "train.gradient_accumulation_steps", self.gradient_accumulation_steps,
+                "train.gradient_accumulation_steps",
+                self.gradient_accumulation_steps,
                 f"cannot exceed train.batch_size={self.batch_size}",
             )
         one_of("train.lr_scheduler_type", self.lr_scheduler_type, LR_SCHEDULERS)

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import bitsandbytes as bnb
 import psutil
@@ -71,7 +71,8 @@ class BaseModel:
 
     @property
     def device(self) -> torch.device:
-        return self.accelerator.device
+        device: torch.device = self.accelerator.device
+        return device
 
     @property
     def pad(self) -> int:
@@ -120,21 +121,22 @@ def _load_weights(key: BaseKey, device: torch.device, *, pad: int) -> tuple[PreT
         options["device_map"] = {"": device}
     try:
         if key.num_labels is None:
-            model, info = AutoModelForCausalLM.from_pretrained(key.location, **options)
+            loaded: Any = AutoModelForCausalLM.from_pretrained(key.location, **options)
         else:
-            model, info = AutoModelForSequenceClassification.from_pretrained(
+            loaded = AutoModelForSequenceClassification.from_pretrained(
                 key.location, num_labels=key.num_labels, pad_token_id=pad, **options
             )
     except OSError as error:
         raise ConfigError("model", key.location, f"cannot be loaded: {str(error).splitlines()[0]}",
                           "set model.path=<folder> or check access to the hub") from error  # fmt: skip
+    model, info = loaded
     return model.to(device), tuple(sorted(info["missing_keys"]))
 
 
 def _bf16_pays() -> bool:
     """Whether this machine multiplies bfloat16 in hardware."""
     if torch.cuda.is_available():
-        return torch.cuda.is_bf16_supported()
+        return bool(torch.cuda.is_bf16_supported())
     return bool(torch.cpu._is_avx512_bf16_supported())
 
 
@@ -167,13 +169,14 @@ def _keep_dequantized(layers: list[bnb.nn.Linear4bit], wanted: str) -> bool:
 def _keep_weight(layer: bnb.nn.Linear4bit) -> None:
     """Computes with a kept copy of the dequantised weight, which bitsandbytes would compute again each time."""
     dtype = layer.compute_dtype
-    weight = bnb.functional.dequantize_4bit(layer.weight.data, layer.weight.quant_state).to(dtype)
+    stored = cast(bnb.nn.Params4bit, layer.weight)
+    weight = bnb.functional.dequantize_4bit(stored.data, stored.quant_state).to(dtype)
 
     def forward(x: Tensor) -> Tensor:
         bias = None if layer.bias is None else layer.bias.to(dtype)
         return functional.linear(x.to(dtype), weight, bias).to(x.dtype)
 
-    layer.forward = forward
+    layer.forward = forward  # type: ignore[method-assign]
 
 
 def decoder_layers(model: nn.Module) -> nn.ModuleList:
@@ -192,10 +195,11 @@ def hidden_states(model: PreTrainedModel, **inputs: Tensor) -> Tensor:
 
 def logits_at(model: PreTrainedModel, hidden: Tensor) -> Tensor:
     """[N, hidden] -> [N, vocabulary] float32 (or better), with Gemma 2's soft cap where the model has one."""
-    logits = model.get_output_embeddings()(hidden.to(model.get_output_embeddings().weight.dtype))
+    head = model.get_output_embeddings()
+    logits: Tensor = head(hidden.to(head.weight.dtype))
     logits = logits if logits.dtype == torch.float64 else logits.float()
-    cap = getattr(model.config, "final_logit_softcapping", None)
-    return cap * torch.tanh(logits / cap) if cap else logits
+    cap: float | None = getattr(model.config, "final_logit_softcapping", None)
+    return torch.tanh(logits / cap) * cap if cap else logits
 
 
 @torch.no_grad()

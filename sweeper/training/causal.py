@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -17,7 +18,7 @@ from torch.nn import functional
 
 from sweeper.config import LossOn, RunConfig
 from sweeper.training.base_model import BaseModel, hidden_states, logits_at
-from sweeper.training.generation import generate
+from sweeper.training.generation import decode, generate
 from sweeper.training.methods import Method, adapter_name
 from sweeper.training.objective import Batch, Forwarded, Part, Splits, Task
 from sweeper.training.packing import Item, Read, Rows, Stack, pack, shared_prefix, stack, visible
@@ -50,9 +51,11 @@ class CausalObjective:
         self.base, self.method = base, method
 
     def prepare(self, config: RunConfig, task: Task, splits: Splits) -> CausalData:
-        limits = {"style": config.model.prompt_style, "max_length": config.task.max_length,
-                  "too_long": config.task.too_long}  # fmt: skip
-        parts = {part: encode(task, rows, self.base.tokenizer, **limits) for part, rows in splits.items()}
+        limits: dict[str, Any] = {"max_length": config.task.max_length, "too_long": config.task.too_long}
+        parts = {
+            part: encode(task, rows, self.base.tokenizer, style=config.model.prompt_style, **limits)
+            for part, rows in splits.items()
+        }
         train = parts.pop(Part.TRAIN)
         prefix = shared_prefix([example.prompt for example in train.examples])
         return CausalData(
@@ -175,7 +178,7 @@ class CausalObjective:
     ) -> list[Prediction]:
         """Fills in the texts: a proved label's own, and for the rest what the model really generates."""
         encoded, tokenizer = data.parts[part], self.base.tokenizer
-        label_texts = [tokenizer.decode(tokens, skip_special_tokens=True) for tokens in encoded.label_tokens]
+        label_texts = [decode(tokenizer, tokens) for tokens in encoded.label_tokens]
         open_ones = [number for number, verdict in enumerate(verdicts) if verdict is None or verdict.label is None]
         prompts = [encoded.examples[number].prompt for number in open_ones]
         self.method.use([Lane(adapter_name(index), 1, 1)])

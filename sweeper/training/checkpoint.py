@@ -137,6 +137,10 @@ def _join_optimizer(tensors: Mapping[str, Tensor], rest: Mapping[str, Any]) -> d
     for key, tensor in tensors.items():
         parameter, name = key.split("/")
         state.setdefault(int(parameter), {})[name] = tensor
-    groups = [{key: tuple(value) if isinstance(value, list) and key != "params" else value for key, value in group.items()}
-              for group in rest["param_groups"]]  # JSON made lists of the pairs that optimisers keep as tuples  # fmt: skip
+    groups = [{key: _unlisted(key, value) for key, value in group.items()} for group in rest["param_groups"]]
     return {"state": state, "param_groups": groups}
+
+
+def _unlisted(key: str, value: Any) -> Any:
+    """JSON made lists of the pairs that optimisers keep as tuples."""
+    return tuple(value) if isinstance(value, list) and key != "params" else value

@@ -6,11 +6,11 @@ import dataclasses
 import json
 from functools import lru_cache
 
+import pandas as pd
+
 from sweeper.config import FULL, RunConfig, Source, run_config
 from sweeper.training.objective import Part
 from tasks import sources, splits
-
-import pandas as pd
 
 
 def run_splits(config: RunConfig, *, kind: str, digest: str) -> dict[Part, pd.DataFrame]:
@@ -37,7 +37,9 @@ def _data_key(config: RunConfig, kind: str) -> str:
     """What the whole splits depend on: not the run's own train size, seed or method."""
     task = dataclasses.replace(config.task, train_size=FULL, test_size=FULL,
                                data=dataclasses.replace(config.task.data, source=Source(kind)))  # fmt: skip
-    return json.dumps(dataclasses.replace(RunConfig(), task=task, model=config.model, data_dir=config.data_dir).to_dict())
+    return json.dumps(
+        dataclasses.replace(RunConfig(), task=task, model=config.model, data_dir=config.data_dir).to_dict()
+    )
 
 
 @lru_cache(maxsize=2)

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from typing import Any
 
 import torch
-from torch import nn
+from torch import Tensor
 from transformers import GenerationConfig, PreTrainedTokenizerBase
 
 BATCH = 64  # prompts of one generate call
@@ -13,7 +14,7 @@ BATCH = 64  # prompts of one generate call
 
 @torch.no_grad()
 def generate(
-    model: nn.Module,
+    model: Any,  # anything with Transformers' `generate`
     tokenizer: PreTrainedTokenizerBase,
     prompts: Sequence[Sequence[int]],
     *,
@@ -33,15 +34,20 @@ def generate(
     for start in range(0, len(by_length), BATCH):
         chosen = by_length[start : start + BATCH]
         width = max(len(prompts[number]) for number in chosen)
-        device = next(model.parameters()).device
-        ids = torch.full((len(chosen), width), int(tokenizer.pad_token_id), device=device)
+        ids = torch.full((len(chosen), width), int(tokenizer.pad_token_id), device=model.device)
         mask = torch.zeros_like(ids)
         for row, number in enumerate(chosen):  # padded on the left, so that all continue from the last column
-            ids[row, width - len(prompts[number]) :] = torch.tensor(prompts[number], device=device)
+            ids[row, width - len(prompts[number]) :] = torch.tensor(prompts[number])
             mask[row, width - len(prompts[number]) :] = 1
-        written = model.generate(input_ids=ids, attention_mask=mask, generation_config=settings)
+        written: Tensor = model.generate(input_ids=ids, attention_mask=mask, generation_config=settings)
         for row, number in enumerate(chosen):
             # PEFT's prompt tuning generates from embeddings, whose tokens come back without the prompt.
             new = written[row, width:] if written.shape[1] > width else written[row]
-            texts[number] = tokenizer.decode(new, skip_special_tokens=True)
+            texts[number] = decode(tokenizer, new.tolist())
     return texts
+
+
+def decode(tokenizer: PreTrainedTokenizerBase, tokens: Sequence[int]) -> str:
+    text = tokenizer.decode(list(tokens), skip_special_tokens=True)
+    assert isinstance(text, str)
+    return text

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -40,7 +41,7 @@ class HeadObjective:
         self.base, self.method = base, method
 
     def prepare(self, config: RunConfig, task: Task, splits: Splits) -> HeadData:
-        limits = {"max_length": config.task.max_length, "too_long": config.task.too_long}
+        limits: dict[str, Any] = {"max_length": config.task.max_length, "too_long": config.task.too_long}
         parts = {part: encode_texts(task, rows, self.base.tokenizer, **limits) for part, rows in splits.items()}
         return HeadData(task, parts, truncated=sum(part.truncated for part in parts.values()))
 
@@ -73,7 +74,9 @@ class HeadObjective:
         """[B, labels], float32 or better."""
         self.method.use([lane])
         device, width = self.base.device, _width(examples)
-        ids = torch.tensor([[*example.prompt, *[self.base.pad] * (width - len(example.prompt))] for example in examples])
+        ids = torch.tensor(
+            [[*example.prompt, *[self.base.pad] * (width - len(example.prompt))] for example in examples]
+        )
         mask = torch.tensor([[1] * len(example.prompt) + [0] * (width - len(example.prompt)) for example in examples])
         with self.base.accelerator.autocast():
             logits: Tensor = self.method.model(input_ids=ids.to(device), attention_mask=mask.to(device)).logits

@@ -28,7 +28,7 @@ from sweeper.training.stacked_lora import Lane, LoraStack, key_seed
 class Method(Protocol):
     """`index` is the run's place in the group."""
 
-    model: nn.Module  # what generates text
+    model: Any  # what generates text: the base model, or PEFT's around it
 
     def parameters(self, index: int) -> dict[str, nn.Parameter]: ...
 
@@ -50,7 +50,8 @@ def attach(base: BaseModel, methods: Sequence[PeftMethod], seeds: Sequence[int])
     if base.key.num_labels is None and all(method.stackable for method in methods):
         return StackedLora(base, methods, seeds)
     assert len(methods) == 1, "only plain LoRA runs share a forward"
-    return SINGLE[first.method](base, first, seeds[0])
+    single: Method = SINGLE[first.method](base, first, seeds[0])
+    return single
 
 
 class Frozen:
@@ -61,7 +62,7 @@ class Frozen:
             raise ConfigError("peft", "none", f"{base.key.location} has no trained classification head to evaluate",
                               "train one, or set task.head=false")  # fmt: skip
         self.base = base
-        self.model: nn.Module = base.model
+        self.model: Any = base.model
 
     def parameters(self, index: int) -> dict[str, nn.Parameter]:
         return {name: weight for name, weight in self.base.model.named_parameters() if weight.requires_grad}
@@ -189,7 +190,6 @@ def adapter_name(index: int) -> str:
     return f"run{index}"
 
 
-
 def _marked(name: str) -> str:
     return f".{name}."
 
@@ -216,7 +216,7 @@ def _get_peft_model(base: BaseModel, config: PeftConfig, index: int) -> PeftMode
     try:
         model: PeftModel = get_peft_model(base.model, config, adapter_name=adapter_name(index))
     except ValueError as error:
-        raise ConfigError("peft", config.peft_type.value, str(error).splitlines()[0]) from error
+        raise ConfigError("peft.type", config.peft_type, str(error).splitlines()[0]) from error
     return model
 
 
@@ -236,7 +236,7 @@ def _peft_config(base: BaseModel, method: PeftMethod) -> PeftConfig:
 
 def _refuse_key_value_prompts(config: PeftConfig) -> None:
     if config.peft_type not in (PeftType.PROMPT_TUNING, PeftType.P_TUNING):
-        raise ConfigError("peft.type", config.peft_type.value, "learns keys and values, which packed rows do not carry",
+        raise ConfigError("peft.type", config.peft_type, "learns keys and values, which packed rows do not carry",
                           "use PROMPT_TUNING or P_TUNING")  # fmt: skip
 
 

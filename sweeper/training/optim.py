@@ -52,7 +52,7 @@ def build_optimizer(train: TrainConfig, parameters: Mapping[str, nn.Parameter]) 
         arguments.setdefault("fused", True)  # one kernel for all tensors: on small adapters twice as fast
     matrices = [weight for weight in parameters.values() if weight.ndim > 1]
     vectors = [weight for weight in parameters.values() if weight.ndim <= 1]
-    groups = [{"params": matrices}, {"params": vectors, "weight_decay": 0.0}]
+    groups: list[dict[str, Any]] = [{"params": matrices}, {"params": vectors, "weight_decay": 0.0}]
     optimizer: torch.optim.Optimizer = optimizer_class([group for group in groups if group["params"]], **arguments)
     return optimizer
 

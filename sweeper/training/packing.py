@@ -63,7 +63,10 @@ class Rows:
 
 def shared_prefix(sequences: Sequence[Sequence[int]]) -> list[int]:
     """The longest common start that leaves every sequence at least one token of its own."""
-    first, last = min(sequences), max(sequences)  # every other sequence lies between the two, so shares their start
+    first, last = (
+        min(sequences, key=list),
+        max(sequences, key=list),
+    )  # every other sequence lies between the two, so shares their start
     limit = min(len(sequence) for sequence in sequences) - 1
     length = 0
     while length < limit and first[length] == last[length]:

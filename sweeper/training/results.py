@@ -60,7 +60,7 @@ class Finisher:
             run.log(selected.values)
         for run, reported in score(runs, self.objective, Part.TEST):
             run.show("saving")
-            run.log(reported.values | self._summary(run))
+            run.log({**reported.values, **self._summary(run)})
             self._write(run, reported.predictions)
             shutil.rmtree(run.folder.checkpoints, ignore_errors=True)
             run.folder.finish("COMPLETE")

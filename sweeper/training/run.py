@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
@@ -118,12 +118,11 @@ class Run:
 
         Raises Diverged before it touches the weights.
         """
-        train = self.config.train
         norm = self._clip()
         if not (math.isfinite(loss_sum) and math.isfinite(norm)):
             raise Diverged(f"loss {loss_sum / weight:g}, gradient norm {norm:g} at step {self.progress.step + 1} "
                            f"with learning rate {self.scheduler.get_last_lr()[0]:g}")  # fmt: skip
-        self._learning_rate, self._grad_norm = self.scheduler.get_last_lr()[0], norm
+        self._learning_rate, self._grad_norm = float(self.scheduler.get_last_lr()[0]), norm
         self.optimizer.step()
         self.scheduler.step()
         self.optimizer.zero_grad(set_to_none=True)
@@ -241,4 +240,3 @@ class Run:
 
 def _placeless(name: str, index: int) -> str:
     return name.replace(f".run{index}.", ".").replace(f".run{index}", "")
-

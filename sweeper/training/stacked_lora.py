@@ -18,6 +18,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
 from hashlib import blake2b
+from typing import cast
 
 import torch
 from peft import PeftModel
@@ -58,34 +59,27 @@ class LoraStack:
     def _forward(self, layer: LoraLayer, index: int, x: Tensor) -> Tensor:
         """x [K * R, T, in] -> [K * R, T, out], the base layer's dtype."""
         base: Tensor = layer.base_layer(x)
-        adapted = [lane.adapter in layer.lora_A for lane in self.lanes]
-        if not any(adapted):
+        if not any(lane.adapter in layer.lora_A for lane in self.lanes):
             return base
-        dtype = next(iter(layer.lora_A.values())).weight.dtype
-        a, b, scaling = self._stacked(layer, x.shape[-1], base.shape[-1], dtype)
-        inputs = x.to(dtype).view(len(self.lanes), -1, x.shape[-2], x.shape[-1])  # [K, R, T, in]
+        a, b, scaling = self._stacked(layer, x.shape[-1], base.shape[-1])
+        inputs = x.to(a.dtype).view(len(self.lanes), -1, x.shape[-2], x.shape[-1])  # [K, R, T, in]
         inputs = self._drop(layer, index, inputs).flatten(1, 2)  # [K, R * T, in]
         delta = torch.bmm(torch.bmm(inputs, a) * scaling, b)
         return (base + delta.view(base.shape)).to(base.dtype)
 
-    def _stacked(
-        self, layer: LoraLayer, num_in: int, num_out: int, dtype: torch.dtype
-    ) -> tuple[Tensor, Tensor, Tensor]:
+    def _stacked(self, layer: LoraLayer, num_in: int, num_out: int) -> tuple[Tensor, Tensor, Tensor]:
         """A [K, in, rank], B [K, rank, out], scaling [K, 1, 1]."""
-        device = next(iter(layer.lora_A.values())).weight.device
-        a, b, scaling = [], [], []
-        for lane in self.lanes:
-            if lane.adapter in layer.lora_A:
-                a.append(layer.lora_A[lane.adapter].weight)
-                b.append(layer.lora_B[lane.adapter].weight.t())
-                scaling.append(layer.scaling[lane.adapter])
-            else:
-                a.append(torch.zeros(0, num_in, dtype=dtype, device=device))
-                b.append(torch.zeros(0, num_out, dtype=dtype, device=device))
-                scaling.append(0.0)
-        stacked_a = pad_sequence(a, batch_first=True).transpose(1, 2)
-        stacked_b = pad_sequence(b, batch_first=True)
-        return stacked_a, stacked_b, torch.tensor(scaling, dtype=dtype, device=device)[:, None, None]
+        weights = {
+            name: (cast(nn.Linear, layer.lora_A[name]).weight, cast(nn.Linear, layer.lora_B[name]).weight)
+            for name in layer.lora_A
+        }
+        some = next(iter(weights.values()))[0]
+        absent = some.new_zeros(0, num_in), some.new_zeros(num_out, 0)
+        pairs = [weights.get(lane.adapter, absent) for lane in self.lanes]
+        scaling = [layer.scaling.get(lane.adapter, 0.0) for lane in self.lanes]
+        stacked_a = pad_sequence([a for a, _ in pairs], batch_first=True).transpose(1, 2)
+        stacked_b = pad_sequence([b.t() for _, b in pairs], batch_first=True)
+        return stacked_a, stacked_b, some.new_tensor(scaling)[:, None, None]
 
     def _drop(self, layer: LoraLayer, index: int, inputs: Tensor) -> Tensor:
         """Each run's own dropout, drawn on its unpadded rows: the same mask whoever the neighbours are."""
@@ -116,11 +110,11 @@ def _probability(layer: LoraLayer, lane: Lane) -> float:
     return dropout.p if isinstance(dropout, nn.Dropout) else 0.0
 
 
-def keyed_generator(key: Sequence[int], device: torch.device) -> torch.Generator:
+def keyed_generator(key: Sequence[int | str], device: torch.device) -> torch.Generator:
     """A generator whose numbers depend on the key alone: nothing to save, nothing drawn by others disturbs it."""
     return torch.Generator(device).manual_seed(key_seed(key))
 
 
-def key_seed(key: Sequence[int]) -> int:
+def key_seed(key: Sequence[int | str]) -> int:
     """63 well-mixed bits of the key."""
     return int.from_bytes(blake2b(repr(tuple(key)).encode(), digest_size=8).digest(), "big") >> 1

@@ -9,7 +9,9 @@ import torch
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers
 from transformers import AutoModelForCausalLM, Gemma2Config, LlamaConfig, PreTrainedTokenizerFast
 
-WORDS = "a film the plot is was not very good bad dull bright moving slow Sentence : Sentiment positive negative . , and"
+WORDS = (
+    "a film the plot is was not very good bad dull bright moving slow Sentence : Sentiment positive negative . , and"
+)
 
 
 def save_tokenizer(folder: Path) -> PreTrainedTokenizerFast:

@@ -30,8 +30,6 @@ from sweeper.training.base_model import BaseKey, BaseModel, load_base_model
 from sweeper.training.methods import Method, attach
 from sweeper.training.stacked_lora import Lane
 
-pytestmark = pytest.mark.integration
-
 IDS = torch.tensor([[1, 5, 9, 12, 17, 6, 8, 2]])
 QLORA = {"name": "qlora", "method": "adapter", "type": "LORA", "r": 4, "lora_alpha": 8, "target_modules": "all-linear"}
 

@@ -23,6 +23,7 @@ from sweeper.training.run import Run
 from tasks import sources
 
 GOOD, BAD = ["good", "bright", "moving"], ["bad", "dull", "slow"]
+FILLER = ["a", "the", "film", "plot", "is", "was", "very", "and"]
 LORA: dict[str, Any] = {"name": "lora", "method": "adapter", "type": "LORA", "r": 4, "target_modules": "all-linear"}
 
 
@@ -35,7 +36,7 @@ def data_dir(tmp_path_factory: pytest.TempPathFactory) -> Path:
         lines = ["sentence\tlabel"]
         for number in range(count):
             word = rng.choice(GOOD if number % 2 else BAD)
-            filler = " ".join(rng.choice("a the film plot is was very and".split()) for _ in range(rng.randint(1, 5)))
+            filler = " ".join(rng.choice(FILLER) for _ in range(rng.randint(1, 5)))
             lines.append(f"{filler} {word} {filler}\t{number % 2}")
         (folder / f"{split}.tsv").write_text("\n".join(lines) + "\n", encoding="utf-8")
     return folder
@@ -46,7 +47,9 @@ MakeConfig = Callable[..., RunConfig]
 
 @pytest.fixture
 def make_config(llama_folder: Path, data_dir: Path, tmp_path: Path) -> MakeConfig:
-    def make(peft: dict[str, Any] | None = None, *, seed: int = 0, task: dict[str, Any] | None = None, **train: Any) -> RunConfig:
+    def make(
+        peft: dict[str, Any] | None = None, *, seed: int = 0, task: dict[str, Any] | None = None, **train: Any
+    ) -> RunConfig:
         config = RunConfig(peft=LORA | (peft or {}), seed=seed, data_dir=str(data_dir), output_dir=str(tmp_path))
         config.model.name, config.model.path, config.model.dtype = "tiny", str(llama_folder), "float32"
         files = {"train": ["train.tsv"], "test": ["test.tsv"]}
@@ -225,7 +228,8 @@ def test_an_interrupted_run_goes_on_where_it_was(
 
 def test_early_stopping_ends_a_run_and_keeps_its_best_weights(make_config: MakeConfig) -> None:
     config = make_config(epochs=40.0, eval_every=2, early_stopping_patience=3, load_best_model_at_end=True,
-                         metric_for_best_model="eval/loss", learning_rate=3e-2, lr_scheduler_type="constant")  # fmt: skip
+                         metric_for_best_model="eval/loss", learning_rate=3e-2,
+                         lr_scheduler_type="constant")  # fmt: skip
     folder = folder_of(config)
     train_group([folder], slot=0)
     losses = {step: value for step, name, value in events_of(folder) if name == "eval/loss"}

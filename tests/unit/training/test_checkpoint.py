@@ -48,7 +48,9 @@ def test_a_damaged_checkpoint_is_passed_over_for_the_one_before(tmp_path: Path, 
     if damage == "remove":
         victim.unlink()
     else:
-        victim.write_bytes(content[:-1] if damage == "truncate" else content[:-3] + bytes([content[-3] ^ 1]) + content[-2:])
+        victim.write_bytes(
+            content[:-1] if damage == "truncate" else content[:-3] + bytes([content[-3] ^ 1]) + content[-2:]
+        )
     found = latest_checkpoint(tmp_path)
     assert found is not None
     assert found.progress["step"] == 5

@@ -21,14 +21,18 @@ def test_every_item_has_one_row_and_no_row_overflows_unless_one_item_does(length
 
 
 @given(prefixes, items, st.integers(5, 40))
-def test_a_token_sees_the_prefix_and_its_own_item_up_to_itself(prefix: list[int], packed: list[Item], width: int) -> None:
+def test_a_token_sees_the_prefix_and_its_own_item_up_to_itself(
+    prefix: list[int], packed: list[Item], width: int
+) -> None:
     rows = pack(prefix, packed, row_tokens=width, pad=0)
     mask = visible(rows.owner, rows.branch)[:, 0]
     for row in range(rows.shape[0]):
         for query in range(rows.shape[1]):
             owner = rows.owner[row, query]
             seen = {int(key) for key in mask[row, query].nonzero().flatten()}
-            expected = {key for key in range(query + 1) if rows.owner[row, key] in (0, owner)} if owner >= 0 else {query}
+            expected = (
+                {key for key in range(query + 1) if rows.owner[row, key] in (0, owner)} if owner >= 0 else {query}
+            )
             assert seen == expected
 
 
