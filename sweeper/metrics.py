@@ -61,6 +61,7 @@ PERFORMANCE = (
 
 DATA = (
     Metric("data/train_examples", "rows", NEITHER, "distinct training examples"),
+    Metric("data/test_examples", "rows", NEITHER, "of the reporting split"),
     Metric("data/truncated", "rows", MINIMIZE, "examples cut to task.max_length (task.too_long=truncate)"),
 )
 

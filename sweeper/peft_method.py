@@ -123,7 +123,9 @@ def _fields(name: str, classes: Mapping[str, ast.ClassDef]) -> set[str]:
     if name not in classes:
         return set()
     node = classes[name]
-    own = {item.target.id for item in node.body if isinstance(item, ast.AnnAssign) and isinstance(item.target, ast.Name)}
+    own = {
+        item.target.id for item in node.body if isinstance(item, ast.AnnAssign) and isinstance(item.target, ast.Name)
+    }
     return own.union(*(_fields(base.id, classes) for base in node.bases if isinstance(base, ast.Name)))
 
 

@@ -8,38 +8,31 @@ from functools import lru_cache
 
 import pandas as pd
 
-from sweeper.config import FULL, RunConfig, Source, run_config
+from sweeper.config import FULL, RunConfig, run_config
 from sweeper.training.objective import Part
 from tasks import sources, splits
 
 
-def run_splits(config: RunConfig, *, kind: str, digest: str) -> dict[Part, pd.DataFrame]:
+def run_splits(config: RunConfig, *, digest: str) -> dict[Part, pd.DataFrame]:
     """The run's own training subset and the two frozen splits that it is judged on.
 
-    `kind` and `digest` are what the coordinator saw: ValueError when this process sees other data.
+    `digest` is what the coordinator saw: ValueError when this process sees other data.
     """
-    whole = _load(_data_key(config, kind))
+    whole = _load(_data_key(config))
     if whole.digest != digest:
         raise ValueError(f"the data changed: its digest is {whole.digest[:12]}, and was {digest[:12]} when planned")
     task = config.task
-    parts = {Part.TRAIN: splits.nested_subset(whole.train, _rows(task.train_size, whole.train), task.subset_seed)}
+    parts = {Part.TRAIN: splits.nested_subset(whole.train, task.train_size, task.subset_seed)}
     if len(whole.selection):
         parts[Part.EVAL] = whole.selection
-    parts[Part.TEST] = splits.nested_subset(whole.test, _rows(task.test_size, whole.test), task.subset_seed)
+    parts[Part.TEST] = whole.test
     return parts
 
 
-def _rows(size: int | str, frame: pd.DataFrame) -> int:
-    return len(frame) if size == FULL else int(size)
-
-
-def _data_key(config: RunConfig, kind: str) -> str:
+def _data_key(config: RunConfig) -> str:
     """What the whole splits depend on: not the run's own train size, seed or method."""
-    task = dataclasses.replace(config.task, train_size=FULL, test_size=FULL,
-                               data=dataclasses.replace(config.task.data, source=Source(kind)))  # fmt: skip
-    return json.dumps(
-        dataclasses.replace(RunConfig(), task=task, model=config.model, data_dir=config.data_dir).to_dict()
-    )
+    task = dataclasses.replace(config.task, train_size=FULL)
+    return json.dumps(RunConfig(task=task, model=config.model, data_dir=config.data_dir).to_dict())
 
 
 @lru_cache(maxsize=2)

@@ -106,8 +106,7 @@ def open_run(
     folder: RunFolder, config: RunConfig, index: int, *, slot: int, method: Method, objective: Objective[Any]
 ) -> Run:
     """The run at its newest checkpoint, or at its start."""
-    data = folder.identity.data
-    splits = run_splits(config, kind=data["kind"], digest=data["digest"])
+    splits = run_splits(config, digest=folder.identity.data["digest"])
     prepared = objective.prepare(config, load_task(config.task), splits)
     run = Run(folder, config, index, prepared, method.parameters(index))
     folder.started(slot, resumed_from_step=run.resume())

@@ -71,6 +71,7 @@ class Finisher:
         matrices = self.base.num_matrix_weights
         summary: dict[str, float] = {
             "data/train_examples": run.data.num_train if run.parameters else 0,
+            "data/test_examples": len(run.data.parts[Part.TEST].examples),
             "data/truncated": run.data.truncated,
             "perf/train_s": progress.train_s,
             "perf/eval_s": progress.eval_s,

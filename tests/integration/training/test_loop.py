@@ -68,7 +68,7 @@ def make_config(llama_folder: Path, data_dir: Path, tmp_path: Path) -> MakeConfi
 def folder_of(config: RunConfig, *, root: Path | None = None) -> RunFolder:
     source = sources.resolve(config.task, config.data_dir, embedded_model=False)
     splits = sources.load(source, config.task)
-    data = {"source": splits.source, "digest": splits.digest, "kind": source.kind.value}
+    data = {"source": splits.source, "digest": splits.digest}
     return RunFolder.create(root or Path(config.output_dir), RunIdentity.of(config, data))
 
 

@@ -1,0 +1,1 @@
+"""Tables from what MLflow keeps. Reads only; of `sweeper` it knows the metric names and nothing else."""

@@ -1,0 +1,183 @@
+"""Runs and sweeps out of MLflow, as plain values.
+
+The only module here that knows MLflow, and the tags that the tracking writes.
+"""
+
+from __future__ import annotations
+
+import difflib
+import json
+import os
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from mlflow import MlflowClient
+    from mlflow.entities import Run as MlflowRun
+
+SQLITE = "sqlite:///"
+KIND, RUN_ID, SWEEP_ID, SWEEP_MEMBER = "sweeper.kind", "sweeper.run_id", "sweeper.sweep_id", "sweeper.sweep."
+STATE, REASON, DETAIL = "sweeper.state", "sweeper.reason", "sweeper.detail"
+CELL, IRREGULAR = "sweeper.cell", "sweeper.irregular"
+DATA_SOURCE, DATA_DIGEST, DEMO = "sweeper.data.source", "sweeper.data.digest", "sweeper.data.demo"
+CELLS, REPLICATES, OBJECTIVE = "sweeper.cells", "sweeper.replicates", "sweeper.objective"
+COMPLETE, PRUNED, UNFINISHED = "COMPLETE", "PRUNED", "UNFINISHED"
+DEFAULT_OBJECTIVE = "eval/accuracy"
+# Parameters that tell replicates of one point apart, or say only where a run was kept.
+NOT_HYPERPARAMETERS = frozenset({"seed", "replicates", "data_dir", "output_dir", "tracking_uri", "plan"})
+
+
+class BadArgument(ValueError):
+    """One line for the person who asked: the argument, its value and the nearest that exists."""
+
+
+class NothingToShow(ValueError):
+    """No results, and the command that makes some."""
+
+
+@dataclass(frozen=True)
+class Run:
+    run_id: str
+    mlflow_id: str
+    state: str
+    started_ms: int
+    params: Mapping[str, str]
+    metrics: Mapping[str, float]
+    tags: Mapping[str, str]
+
+    @property
+    def model(self) -> str:
+        return self.params.get("model.name", "?")
+
+    @property
+    def method(self) -> str:
+        return self.params.get("peft.name", "none")
+
+    @property
+    def train_size(self) -> int | str:
+        size = self.params.get("task.train_size", "full")
+        return int(size) if size.isdecimal() else size
+
+    @property
+    def seed(self) -> int:
+        return int(self.params.get("seed", 0))
+
+    @property
+    def problem(self) -> str:
+        """Why it isn't complete, in a few words."""
+        if self.state == UNFINISHED:
+            return "running" if self.tags.get("mlflow.status") == "RUNNING" else "unfinished"
+        reason = self.tags.get(REASON, "")
+        return f"{self.state.lower()}: {reason}" if reason and reason != self.state.lower() else self.state.lower()
+
+    @cached_property
+    def cell(self) -> dict[str, Any]:
+        cell: dict[str, Any] = json.loads(self.tags.get(CELL) or "{}")
+        return cell
+
+    @cached_property
+    def hyperparameters(self) -> dict[str, str]:
+        return {key: value for key, value in self.params.items() if key not in NOT_HYPERPARAMETERS}
+
+
+@dataclass(frozen=True)
+class Sweep:
+    sweep_id: str
+    name: str
+    state: str
+    cells: list[dict[str, Any]]
+    replicates: int
+    objective: str
+
+
+class Store:
+    def __init__(self, tracking_uri: str) -> None:
+        """Raises NothingToShow for a database that isn't there: MLflow would make an empty one."""
+        if tracking_uri.startswith(SQLITE) and not Path(tracking_uri.removeprefix(SQLITE)).is_file():
+            raise NothingToShow(f"no results at {tracking_uri}: `python -m sweeper task=sst2 peft=qlora -m` makes some")
+        os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")  # before the import, which reads it
+        os.environ.setdefault("MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR", "false")
+        from mlflow import MlflowClient
+
+        self._client: MlflowClient = MlflowClient(tracking_uri=tracking_uri)
+
+    def experiment(self, task: str | None) -> tuple[str, str]:
+        """Name and id of the task's; of the only one where none is named."""
+        found = {e.name: e.experiment_id for e in self._client.search_experiments() if e.name != "Default"}
+        if not found:
+            raise NothingToShow("no results yet: `python -m sweeper task=sst2 peft=qlora -m` makes some")
+        if task is None and len(found) > 1:
+            raise BadArgument(f"task: which one? task={' or task='.join(sorted(found))}")
+        name = task if task is not None else next(iter(found))
+        if name not in found:
+            fix = nearest(name, found) or f"there is {', '.join(sorted(found))}"
+            raise NothingToShow(f"task={name}: no results; {fix}; `python -m sweeper task={name} -m` makes some")
+        return name, found[name]
+
+    def sweeps(self, experiment: str) -> list[Sweep]:
+        """The latest first."""
+        return [_sweep(run) for run in self._search(experiment, f"tags.`{KIND}` = 'sweep'")]
+
+    def runs(self, experiment: str, *, sweep_id: str | None = None, run_id: str | None = None) -> list[Run]:
+        """In the order in which they were started."""
+        condition = f"tags.`{KIND}` = 'run'"
+        if sweep_id is not None:
+            condition += f" and tags.`{SWEEP_MEMBER}{sweep_id}` = 'true'"
+        if run_id is not None:
+            condition += f" and tags.`{RUN_ID}` = '{run_id}'"
+        return [_run(run) for run in self._search(experiment, condition)][::-1]
+
+    def experiment_of(self, *, sweep_id: str | None = None, run_id: str | None = None) -> str:
+        """The name of the experiment that holds the sweep or the run."""
+        key, value = (SWEEP_ID, sweep_id) if sweep_id is not None else (RUN_ID, run_id)
+        for experiment in self._client.search_experiments():
+            if self._client.search_runs([experiment.experiment_id], f"tags.`{key}` = '{value}'", max_results=1):
+                name: str = experiment.name
+                return name
+        raise NothingToShow(f"{value}: not in MLflow")
+
+    def irregular(self, run: Run) -> dict[str, int]:
+        """Text -> count: from the tag where it fitted into one, else from the artifact."""
+        text = run.tags.get(IRREGULAR)
+        if text is None:
+            names = {file.path for file in self._client.list_artifacts(run.mlflow_id)}
+            if "irregular.json" not in names:
+                return {}
+            text = Path(self._client.download_artifacts(run.mlflow_id, "irregular.json")).read_text(encoding="utf-8")
+        counts: dict[str, int] = json.loads(text)
+        return counts
+
+    def _search(self, experiment: str, condition: str) -> Iterator[MlflowRun]:
+        token = None
+        while True:
+            page = self._client.search_runs(
+                [experiment], condition, max_results=1000, order_by=["attributes.start_time DESC"], page_token=token
+            )
+            yield from page
+            token = page.token
+            if not token:
+                return
+
+
+def nearest(wrong: str, names: Iterable[str]) -> str:
+    near = difflib.get_close_matches(wrong, list(names), n=1, cutoff=0.5)
+    return f"did you mean '{near[0]}'?" if near else ""
+
+
+def _run(run: MlflowRun) -> Run:
+    tags = {**run.data.tags, "mlflow.status": run.info.status}
+    state = tags.get(STATE, UNFINISHED)
+    return Run(tags[RUN_ID], run.info.run_id, state, run.info.start_time, run.data.params, run.data.metrics, tags)
+
+
+def _sweep(run: MlflowRun) -> Sweep:
+    tags = run.data.tags
+    keys = [CELLS, *(f"{CELLS}.{number}" for number in range(1, len(tags)))]
+    cells = "".join(tags.get(key, "") for key in keys)  # what is too long for one tag goes on in the next
+    return Sweep(
+        tags[SWEEP_ID], run.info.run_name or "", tags.get(STATE, UNFINISHED), json.loads(cells or "[]"),
+        int(tags.get(REPLICATES, 1)), tags.get(OBJECTIVE, DEFAULT_OBJECTIVE),
+    )  # fmt: skip

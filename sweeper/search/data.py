@@ -1,0 +1,88 @@
+"""Whether the data of a planned run is there and large enough, known before anything heavy is imported.
+
+Reads names and row counts only; rows are read by the tasks.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from sweeper.config import FULL, ConfigError, RunConfig, Source
+
+if TYPE_CHECKING:
+    from tasks.sources import DataSource
+
+
+@dataclass
+class DataCheck:
+    _sources: dict[str, DataSource] = field(default_factory=dict)
+    _rows: dict[tuple[str, str], int | None] = field(default_factory=dict)
+
+    def check(self, config: RunConfig) -> None:
+        """Raises ConfigError for missing data and for a size larger than the data."""
+        from tasks import sources  # pandas comes with it
+
+        key = _key(config)
+        if key not in self._sources:
+            embedded = config.model.embedded
+            self._sources[key] = sources.resolve(config.task, config.data_dir, embedded_model=embedded)
+        pool = self._count(key, "train")
+        if pool is not None:
+            held_out = config.task.selection_size
+            _check_size("task.train_size", config.task.train_size, pool - held_out,
+                        f"{pool} rows less {held_out} held out (task.selection_size)")  # fmt: skip
+        rows = self._count(key, "test")
+        if rows is not None:
+            _check_size("task.test_size", config.task.test_size, rows, f"{rows} rows")
+
+    def identities(self) -> list[str]:
+        """What tells each source's content from any other: another place of the same files changes nothing."""
+        return sorted({identity(source) for source in self._sources.values()})
+
+    def summaries(self) -> list[str]:
+        """One line for a person per source."""
+        return sorted({f"{source.description} ({source.reason})" for source in self._sources.values()})
+
+    def _count(self, key: str, split: str) -> int | None:
+        """None where only the hub knows; the tasks check again once the rows are at hand."""
+        from tasks import sources
+
+        if (key, split) not in self._rows:
+            source = self._sources[key]
+            self._rows[key, split] = None if source.kind is Source.HUB else sources.count_rows(source, split)
+        return self._rows[key, split]
+
+
+def _key(config: RunConfig) -> str:
+    """Of everything that decides which source is taken."""
+    task = config.task
+    asked = [asdict(task.data), task.name, task.labels, asdict(task.prompt), config.data_dir, config.model.embedded]
+    return json.dumps(asked, default=str)
+
+
+def identity(source: DataSource) -> str:
+    """Changes when a file's content does."""
+    if source.kind is not Source.FILES:
+        return f"{source.kind.value} {source.hub_id or ''}".strip()
+    return f"files {files_digest(source.files)}"
+
+
+def files_digest(files: Mapping[str, Path]) -> str:
+    """Sixteen hex digits over the bytes of all splits."""
+    digest = hashlib.sha256()
+    for split in sorted(files):
+        with Path(files[split]).open("rb") as file:
+            digest.update(f"{split}:{hashlib.file_digest(file, 'sha256').hexdigest()}\n".encode())
+    return digest.hexdigest()[:16]
+
+
+def _check_size(key: str, size: object, rows: int, meaning: str) -> None:
+    if rows < 1:
+        raise ConfigError(key, size, f"no rows are left: {meaning}", "hold out fewer: task.selection_size=<n>")
+    if isinstance(size, int) and size > rows:
+        raise ConfigError(key, size, f"larger than the data ({meaning})", f"at most {rows}, or {FULL}")

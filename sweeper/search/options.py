@@ -1,0 +1,62 @@
+"""How a sweep is searched and launched: the keys of `hydra.sweeper` and `hydra.launcher`.
+
+None of them decides what a run computes; that is `sweeper.config`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from sweeper.config import ConfigError, at_least, one_of
+from sweeper.search.typed import read
+
+AUTO = "auto"
+SAMPLERS = ("tpe", "random", "gp", "cmaes", "qmc", "nsgaii")
+
+
+@dataclass(frozen=True)
+class LauncherOptions:
+    """`hydra.launcher`: how runs are placed, never what they compute."""
+
+    slots: int | None = None  # worker processes; None = "auto"
+    threads: int | None = None  # of torch in each worker; None = "auto"
+    max_group: int = 8  # runs that may share one forward
+
+    @classmethod
+    def read(cls, values: Mapping[str, Any]) -> LauncherOptions:
+        """Raises ConfigError."""
+        known = {key: None if value == AUTO else value for key, value in values.items()}
+        options = read(cls, known, "hydra.launcher.")
+        for key in ("slots", "threads", "max_group"):
+            value = getattr(options, key)
+            if value is not None:
+                at_least(f"hydra.launcher.{key}", value, 1)
+        return options
+
+
+@dataclass(frozen=True)
+class SearchOptions:
+    """`hydra.sweeper`: how points are chosen."""
+
+    n_trials: int | None = None  # points of hyperparameters per cell; None = each point of a finite space once
+    sampler: str = "tpe"
+    sampler_args: dict[str, Any] = field(default_factory=dict)  # keyword arguments of Optuna's sampler
+    seed: int = 0  # of the sampler
+    objective: str = "eval/accuracy"
+    tune_per_cell: bool = False  # a study per cell instead of one in which the cell is a parameter
+    max_failures: int | None = None  # failed trials after which no more are asked; None = no limit
+
+    @classmethod
+    def read(cls, values: Mapping[str, Any]) -> SearchOptions:
+        """Raises ConfigError."""
+        options = read(cls, {key: value for key, value in values.items() if key != "params"}, "hydra.sweeper.")
+        one_of("hydra.sweeper.sampler", options.sampler, SAMPLERS)
+        if options.n_trials is not None:
+            at_least("hydra.sweeper.n_trials", options.n_trials, 1)
+        if options.max_failures is not None:
+            at_least("hydra.sweeper.max_failures", options.max_failures, 0)
+        if not 0 <= options.seed < 2**32:
+            raise ConfigError("hydra.sweeper.seed", options.seed, "must lie in [0, 2**32)")
+        return options

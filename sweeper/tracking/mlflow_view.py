@@ -1,0 +1,298 @@
+"""MLflow's view of the run folders: published in batches, never the only copy of anything.
+
+Owns what is sent and when, and how far each folder has been sent (published.json, written after MLflow has
+taken a batch). A batch sent twice changes nothing, so a kill between the two loses and doubles nothing.
+One process publishes; every call names its run (no active run, no fluent API).
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import datetime
+import json
+import logging
+import os
+import socket
+import time
+import uuid
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from sweeper.config import ConfigError
+from sweeper.tracking import mlflow_fields as fields
+from sweeper.tracking.atomic_json import read_json
+from sweeper.tracking.link_tree import link_tree
+from sweeper.tracking.mlflow_database import SQLITE, default_uri, open_client
+from sweeper.tracking.published import Published, exclusive
+from sweeper.tracking.redaction import Redactor
+from sweeper.tracking.run_folder import RUNS, RunFolder, RunIdentity, RunState
+
+if TYPE_CHECKING:
+    from mlflow.entities import Run
+
+_log = logging.getLogger(__name__)
+
+SPLITS = ("train", "selection", "test")
+_STORE = "sweeper.store"  # of an experiment: a new database has another, and gets everything again
+# A server outage or a locked database: the run folder keeps the events, the next call sends them.
+_TRANSIENT = frozenset({"TEMPORARILY_UNAVAILABLE", "INTERNAL_ERROR", "REQUEST_LIMIT_EXCEEDED"})
+
+
+class MlflowView:
+    def __init__(self, tracking_uri: str | None, output_dir: Path | str) -> None:
+        """Imports MLflow and opens the store, making it where there is none. Raises ConfigError."""
+        self.output_dir = Path(output_dir)
+        self.tracking_uri = tracking_uri or default_uri(self.output_dir)
+        self._artifact_root = self.output_dir.resolve() / "artifacts"
+        self._opened_s = time.time()
+        self._client = open_client(self.tracking_uri, self._artifact_root)
+        self._redactor = Redactor.from_environment()
+        self._experiments: dict[str, tuple[str, str]] = {}  # task -> experiment id, store
+        self._sweeps: dict[str, str] = {}  # parent run id -> sweep id
+        self._warned: set[str] = set()
+
+    def ensure_experiment(self, task: str) -> str:
+        """The experiment's id; raises ConfigError where a person deleted it."""
+        if task not in self._experiments:
+            experiment = self._client.get_experiment_by_name(task)
+            if experiment is None:
+                location = str(self._artifact_root) if self.tracking_uri.startswith(SQLITE) else None
+                tags = {_STORE: uuid.uuid4().hex, "mlflow.experimentKind": "custom_model_development"}
+                self._experiments[task] = self._client.create_experiment(task, location, tags), tags[_STORE]
+            elif experiment.lifecycle_stage != "active":
+                raise ConfigError(
+                    "task.name", task, "its MLflow experiment was deleted",
+                    f"`mlflow experiments restore -x {experiment.experiment_id}`, or choose another output_dir",
+                )  # fmt: skip
+            else:
+                store = experiment.tags.get(_STORE) or uuid.uuid4().hex
+                self._client.set_experiment_tag(experiment.experiment_id, _STORE, store)
+                self._experiments[task] = experiment.experiment_id, store
+        return self._experiments[task][0]
+
+    def start_sweep(
+        self, sweep_id: str, name: str, tags: Mapping[str, str], params: Mapping[str, Any], task: str | None = None
+    ) -> str:
+        """The parent run's id, found again when the sweep is resumed.
+
+        It lies in the experiment of `task`, or of the task ensured first. Tags get the prefix `sweeper.`;
+        tables read `cells` (JSON list of all design cells), `replicates` and `objective` from them.
+        """
+        from mlflow.entities import Param, RunTag
+
+        experiment = self.ensure_experiment(task or next(iter(self._experiments)))
+        own = {f"sweeper.{key}": value for key, value in self._redactor.json(tags).items()}
+        own |= {fields.STATE: "UNFINISHED", "sweeper.pid": str(os.getpid()), "sweeper.host": socket.gethostname()}
+        own = fields.spread_tags(own, max_length=_limits()["tag"])
+        found = self._find(experiment, fields.SWEEP_ID, sweep_id, kind=fields.SWEEP)
+        if found is None:
+            fixed = {fields.KIND: fields.SWEEP, fields.SWEEP_ID: sweep_id, "mlflow.source.name": "sweeper"}
+            parent: str = self._client.create_run(experiment, tags=fixed | own, run_name=name).info.run_id
+        else:
+            parent = found.info.run_id
+            self._client.update_run(parent, status="RUNNING")
+        flat = fields.params(self._redactor.json(dict(params)), max_length=_limits()["param"])
+        known = found.data.params if found else {}  # a raised n_trials must not clash with the first start's
+        self._client.log_batch(
+            parent,
+            params=[Param(key, value) for key, value in flat.items() if key not in known],
+            tags=[RunTag(key, value) for key, value in own.items()],
+        )
+        self._sweeps[parent] = sweep_id
+        return parent
+
+    def finish_sweep(self, state: str, parent_run_id: str | None = None) -> None:
+        """`state` as of a run; the parent defaults to the sweep started last."""
+        parent = parent_run_id or next(reversed(self._sweeps))
+        self._client.set_tag(parent, fields.STATE, RunState(state).value)
+        self._client.set_terminated(parent, fields.MLFLOW_STATUS[state])
+
+    def publish(self, folder: RunFolder, parent_run_id: str | None = None) -> bool:
+        """Sends what MLflow hasn't yet; False where it could not be reached (the next call sends it).
+
+        Raises MlflowException for what would fail again, ConfigError for a deleted experiment.
+        """
+        from mlflow.exceptions import MlflowException
+
+        try:
+            with exclusive(folder):
+                self._publish(folder, parent_run_id)
+            return True
+        except MlflowException as error:
+            if error.error_code not in _TRANSIENT:
+                raise
+            reason = str(error).splitlines()[0]
+            if reason not in self._warned:
+                self._warned.add(reason)
+                _log.warning("MLflow can't be reached, the run folders keep what it misses: %s", reason)
+            return False
+
+    def _publish(self, folder: RunFolder, parent_run_id: str | None) -> None:
+        task = folder.identity.config["task"]["name"]
+        experiment = self.ensure_experiment(task)
+        published = Published.of(folder, self._experiments[task][1])
+        events, end = folder.read(published.offset)
+        batch = fields.translate(events)
+        batch.tags = self._redactor.json(batch.tags)
+        new_parent = parent_run_id is not None and parent_run_id not in published.parents
+        first = published.mlflow_run_id is None
+        if first:
+            started_s = events[0]["time"] if events else time.time()
+            self._create(folder, published, experiment, int(started_s * 1000))
+        if new_parent:
+            assert parent_run_id is not None
+            batch.tags[f"sweeper.sweep.{self._sweep_id(parent_run_id)}"] = "true"
+            if not published.parents:  # the pages nest a run below one parent only
+                batch.tags["mlflow.parentRunId"] = parent_run_id
+            published.parents.append(parent_run_id)
+        if not (first or batch.points or batch.tags):
+            return  # only progress, which MLflow doesn't take: read again with the next batch
+        self._send(folder, published, batch, first=first)
+        published.offset = end
+        published.save(folder)
+
+    def _create(self, folder: RunFolder, published: Published, experiment: str, start_ms: int) -> None:
+        """A run that was created before a kill, without a word in published.json, is found by its tag."""
+        from mlflow.entities import Dataset, DatasetInput, InputTag
+
+        identity = RunIdentity(**self._redactor.json(dataclasses.asdict(folder.identity)))
+        run = None
+        if datetime.datetime.fromisoformat(identity.created).timestamp() < int(
+            self._opened_s
+        ):  # else it can't be there
+            run = self._find(experiment, fields.RUN_ID, identity.run_id, kind=fields.RUN)
+        if run is None:
+            tags = fields.run_tags(identity, max_length=_limits()["tag"])
+            run = self._client.create_run(experiment, start_time=start_ms, tags=tags, run_name=identity.run_id)
+        digest_length = _limits()["digest"]
+        inputs = [
+            DatasetInput(
+                Dataset(**fields.dataset_fields(identity, split, digest_length=digest_length)),
+                [InputTag("mlflow.data.context", split)],
+            )
+            for split in SPLITS
+        ]
+        self._client.log_inputs(run.info.run_id, inputs)
+        published.mlflow_run_id, published.artifact_uri = run.info.run_id, run.info.artifact_uri
+
+    def _send(self, folder: RunFolder, published: Published, batch: fields.Batch, *, first: bool) -> None:
+        from mlflow.entities import Metric, Param, RunTag
+
+        run_id = published.mlflow_run_id
+        assert run_id is not None
+        if batch.finished:
+            batch.tags |= self._closing_tags(folder)
+        params = fields.params(self._redactor.json(folder.identity.config), max_length=_limits()["param"])
+        self._client.log_batch(
+            run_id,
+            metrics=[Metric(*point) for point in batch.points],
+            params=[Param(key, value) for key, value in params.items()] if first else [],
+            tags=[RunTag(*tag) for tag in fields.fit_tags(batch.tags, max_length=_limits()["tag"]).items()],
+        )
+        if batch.started and published.artifacts:  # resumed after it had been closed as killed or failed
+            self._client.update_run(run_id, status="RUNNING")
+            published.artifacts = False
+        if batch.finished:
+            self._close(folder, published, batch.finished)
+            published.artifacts = True
+
+    def _close(self, folder: RunFolder, published: Published, finished: Mapping[str, Any]) -> None:
+        run_id = published.mlflow_run_id
+        assert run_id is not None
+        if published.artifact_uri.startswith("/"):
+            link_tree(folder.artifacts, Path(published.artifact_uri))
+        else:
+            self._client.log_artifacts(run_id, str(folder.artifacts))
+        if finished["traceback"]:
+            self._client.log_text(run_id, self._redactor.text(finished["traceback"]), "traceback.txt")
+        status = fields.MLFLOW_STATUS[finished["state"]]
+        self._client.set_terminated(run_id, status, end_time=int(finished["time"] * 1000))
+
+    def _closing_tags(self, folder: RunFolder) -> dict[str, str]:
+        """The irregular texts as a tag, where they fit: a table then needs no artifact."""
+        path = folder.artifacts / "irregular.json"
+        text = json.dumps(read_json(path), ensure_ascii=False) if path.exists() else ""
+        return {fields.IRREGULAR: text} if text and len(text) <= _limits()["tag"] else {}
+
+    def reconcile(self, task: str) -> None:
+        """Brings MLflow up to what is on disk after a process died: sends what it misses, and closes what it
+        shows as running though nothing runs."""
+        experiment = self.ensure_experiment(task)
+        for path in sorted((self.output_dir / RUNS).glob("*/run.json")):
+            folder = RunFolder.open(path.parent)
+            events_path = folder.path / "events.jsonl"
+            if not events_path.exists() or folder.identity.config["task"]["name"] != task:
+                continue
+            published = Published.of(folder, self._experiments[task][1])
+            if published.offset != events_path.stat().st_size:
+                self.publish(folder, self._parent_of(experiment, folder.identity))
+        for run in list(self._search(experiment, "attributes.status = 'RUNNING'")):  # pages shift when one is closed
+            self._close_left_over(run.info.run_id, run.data.tags)
+
+    def _close_left_over(self, mlflow_run_id: str, tags: Mapping[str, str]) -> None:
+        if tags.get(fields.KIND) == fields.SWEEP:
+            here = tags.get("sweeper.host") == socket.gethostname()
+            if here and not _alive(int(tags.get("sweeper.pid", 0))):
+                self._client.set_tag(mlflow_run_id, fields.STATE, RunState.KILLED.value)
+                self._client.set_terminated(mlflow_run_id, "KILLED")
+            return
+        path = self.output_dir / RUNS / tags.get(fields.RUN_ID, "")
+        if not (path / "run.json").exists():
+            return
+        folder = RunFolder.open(path)
+        last = folder.last("started", "finished")
+        if last is None or (last["event"] == "started" and _alive(last["pid"])):
+            return
+        if last["event"] == "finished":  # MLflow lost what it had taken (a power cut): from the beginning
+            (path / "published.json").unlink(missing_ok=True)
+            self.publish(folder)
+        else:
+            self._client.set_terminated(mlflow_run_id, "KILLED")
+
+    def _parent_of(self, experiment: str, identity: RunIdentity) -> str | None:
+        if identity.sweep_id is None:
+            return None
+        parent = self._find(experiment, fields.SWEEP_ID, identity.sweep_id, kind=fields.SWEEP)
+        return parent.info.run_id if parent else None
+
+    def _sweep_id(self, parent_run_id: str) -> str:
+        if parent_run_id not in self._sweeps:
+            self._sweeps[parent_run_id] = self._client.get_run(parent_run_id).data.tags[fields.SWEEP_ID]
+        return self._sweeps[parent_run_id]
+
+    def _find(self, experiment: str, tag: str, value: str, *, kind: str) -> Run | None:
+        found = self._search(experiment, f"tags.`{tag}` = '{value}' and tags.`{fields.KIND}` = '{kind}'")
+        return next(found, None)
+
+    def _search(self, experiment: str, filter_string: str) -> Iterator[Run]:
+        token = None
+        while True:
+            page = self._client.search_runs([experiment], filter_string, page_token=token)
+            yield from page
+            token = page.token
+            if not token:
+                return
+
+
+def _limits() -> dict[str, int]:
+    """MLflow's own, of the version at hand."""
+    from mlflow.utils import validation
+
+    return {
+        "param": validation.MAX_PARAM_VAL_LENGTH,
+        "tag": validation.MAX_TAG_VAL_LENGTH,
+        "digest": validation.MAX_DATASET_DIGEST_SIZE,
+    }
+
+
+def _alive(pid: int) -> bool:
+    if pid <= 0:
+        return False
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:
+        return True
+    return True

@@ -1,0 +1,89 @@
+"""The pictures of one run: its loss curve and its confusion matrix, as PNG.
+
+Drawn on matplotlib's Figure and Agg canvas: pyplot would keep every figure and ask for a display.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
+
+TRAIN_LOSS, EVAL_LOSS = "train/loss", "eval/loss"
+BLUE, ORANGE, GREY = "#2563a8", "#d9730d", "#6b7280"
+NO_LABEL = "None"  # the predicted label of an irregular output
+
+
+def loss_curve(events: Sequence[Mapping[str, Any]], path: Path, *, title: str = "") -> None:
+    """Training loss and, where it was evaluated, the loss on the selection split over optimiser steps.
+
+    `events`: as `RunFolder.read` returns them. A run without a finite loss gets an empty frame that says so.
+    """
+    figure = Figure(figsize=(6.4, 3.8), layout="constrained")
+    axes = figure.add_subplot()
+    train, evaluated = _points(events, TRAIN_LOSS), _points(events, EVAL_LOSS)
+    marker = "o" if len(train[0]) <= 25 else None
+    axes.plot(*train, color=BLUE, linewidth=1.6, marker=marker, markersize=3.5, label="training")
+    if len(evaluated[0]):
+        axes.plot(*evaluated, color=ORANGE, linewidth=1.6, linestyle="--", marker="D", markersize=5, label="selection")
+        axes.legend(frameon=False)
+    if not len(train[0]) and not len(evaluated[0]):
+        axes.text(0.5, 0.5, "no finite loss was logged", ha="center", color=GREY, transform=axes.transAxes)
+    axes.set_xlabel("optimiser step")
+    axes.set_ylabel("loss (nats)")
+    axes.xaxis.set_major_locator(MaxNLocator(integer=True))
+    axes.set_ylim(bottom=0 if _near_zero(train, evaluated) else None)
+    axes.grid(axis="y", color="#e5e7eb", linewidth=0.8)
+    _finish(figure, axes, title, path)
+
+
+def confusion_matrix(matrix: np.ndarray, labels: Sequence[str], path: Path, *, title: str = "") -> None:
+    """`matrix`: counts [gold, predicted]; one column more than rows holds the irregular outputs."""
+    num_gold, num_predicted = matrix.shape
+    assert num_gold == len(labels) <= num_predicted <= num_gold + 1, matrix.shape
+    columns = [*labels, NO_LABEL][:num_predicted]
+    shares = matrix / np.maximum(matrix.sum(axis=1, keepdims=True), 1)
+    figure = Figure(figsize=(2.6 + 1.05 * num_predicted, 1.9 + 0.85 * num_gold), layout="constrained")
+    axes = figure.add_subplot()
+    image = axes.imshow(shares, cmap="Blues", vmin=0, vmax=1, aspect="auto")
+    figure.colorbar(image, ax=axes, label="share of the gold label", shrink=0.9)
+    for (row, column), count in np.ndenumerate(matrix):
+        text = f"{int(count):,}\n{100 * shares[row, column]:.1f} %"
+        axes.text(column, row, text, ha="center", va="center", color="white" if shares[row, column] > 0.55 else "black")
+    axes.set_xticks(range(num_predicted), columns, rotation=0 if num_predicted <= 6 else 45)
+    axes.set_yticks(range(num_gold), labels)
+    axes.set_xlabel("predicted")
+    axes.set_ylabel("gold")
+    axes.tick_params(length=0)
+    if num_predicted > num_gold:  # the last column is no label: set apart
+        axes.axvline(num_gold - 0.5, color="white", linewidth=5)
+    _finish(figure, axes, title, path)
+
+
+def _points(events: Sequence[Mapping[str, Any]], name: str) -> tuple[np.ndarray, np.ndarray]:
+    """Steps and finite values; a resumed run's repeated step counts once, as it was last."""
+    values = {e["step"]: e["values"][name] for e in events if e["event"] == "metrics" and name in e["values"]}
+    points = np.array(sorted(values.items()), dtype=float).reshape(-1, 2)
+    finite = points[np.isfinite(points[:, 1])]
+    return finite[:, 0], finite[:, 1]
+
+
+def _near_zero(*curves: tuple[np.ndarray, np.ndarray]) -> bool:
+    """A falling loss reads best above zero; one that hardly moves would become a flat line."""
+    values = np.concatenate([curve[1] for curve in curves])
+    return bool(len(values)) and float(values.min()) >= 0 and float(values.min()) < 0.5 * float(values.max())
+
+
+def _finish(figure: Figure, axes: Axes, title: str, path: Path) -> None:
+    if title:
+        axes.set_title(title, fontsize=10, loc="left", color="#111827")
+    for side in ("top", "right"):
+        axes.spines[side].set_visible(False)
+    FigureCanvasAgg(figure)
+    figure.savefig(path, format="png", dpi=130)

@@ -1,0 +1,201 @@
+"""A run's folder: the truth on disk, from which MLflow's view and every table can be made again.
+
+    <output_dir>/runs/<run_id>/
+        run.json         identity, written once
+        events.jsonl     what happened, append-only
+        artifacts/       what the run leaves: adapter, predictions, pictures, config
+        checkpoints/     training's own, to resume from
+        published.json   how much of this MLflow has (tracking/mlflow_view.py)
+
+Owns names, states and the meaning of events; `event_log` owns the bytes. Everything written is redacted.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import datetime
+import hashlib
+import os
+import re
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from enum import StrEnum
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from sweeper.config import RunConfig
+from sweeper.metrics import all_metrics
+from sweeper.tracking.atomic_json import read_json, sync_folder, write_json
+from sweeper.tracking.event_log import EventLog, decode_float, encode_float
+from sweeper.tracking.redaction import Redactor
+
+RUNS = "runs"  # below output_dir
+_DURABLE = frozenset({"started", "finished"})  # a state must survive a power cut, a metric point need not
+
+
+class RunState(StrEnum):
+    UNFINISHED = "UNFINISHED"  # queued, running, or its process died without a word
+    COMPLETE = "COMPLETE"
+    PRUNED = "PRUNED"
+    FAILED = "FAILED"
+    KILLED = "KILLED"  # stopped from outside (Ctrl-C); can be resumed
+
+
+class Reason(StrEnum):
+    OUT_OF_MEMORY = "out of memory"
+    DIVERGED = "diverged"
+    ERROR = "error"
+    KILLED = "killed"
+
+
+@dataclass(frozen=True)
+class RunIdentity:
+    """What a run is, fixed before it starts: the content of run.json."""
+
+    run_id: str
+    config: dict[str, Any]  # nested, RunConfig.to_dict()
+    data: dict[str, str]  # {"source": files | hub | demo with its description, "digest": sha256 of the content}
+    sweep_id: str | None = None
+    study: str | None = None
+    trial: int | None = None
+    params: dict[str, Any] = field(default_factory=dict)  # search axes -> value
+    cell: dict[str, Any] = field(default_factory=dict)  # design axes -> value
+    replicate: int = 0
+    code: dict[str, Any] = field(default_factory=dict)  # provenance.code_state()
+    created: str = ""  # ISO 8601, UTC
+
+    @classmethod
+    def of(cls, config: RunConfig, data: dict[str, str], **origin: Any) -> RunIdentity:
+        """`origin`: any of sweep_id, study, trial, params, cell, replicate, code."""
+        created = datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")
+        run_id = make_run_id(config, data["digest"])
+        return cls(run_id=run_id, config=config.to_dict(), data=data, created=created, **origin)
+
+
+def make_run_id(config: RunConfig, data_digest: str) -> str:
+    """Readable and deterministic: the same config on the same data has the same folder."""
+    content = hashlib.sha256(f"{config.content_hash()}{data_digest}".encode()).hexdigest()[:10]
+    method = config.peft.get("name", "none")
+    words = (config.task.name, config.model.name, method, config.task.train_size, f"s{config.seed}", content)
+    return "-".join(re.sub(r"[^a-z0-9.]+", "-", str(word).lower()).strip("-.")[:40] for word in words)
+
+
+class RunFolder:
+    def __init__(self, path: Path) -> None:
+        """Use `create` or `open`."""
+        self.path = path
+        self._log = EventLog(path / "events.jsonl")
+        self._redactor = Redactor.from_environment()
+        self._identity: RunIdentity | None = None
+
+    @classmethod
+    def create(cls, root: Path, identity: RunIdentity) -> RunFolder:
+        """`root` is output_dir. A folder that is already there keeps its identity and its events."""
+        folder = cls(Path(root) / RUNS / identity.run_id)
+        if not folder._identity_path.exists():
+            folder.path.mkdir(parents=True, exist_ok=True)
+            folder.artifacts.mkdir(exist_ok=True)
+            folder.checkpoints.mkdir(exist_ok=True)
+            content = folder._redactor.json(dataclasses.asdict(identity))
+            config = yaml.safe_dump(content["config"], sort_keys=False, allow_unicode=True)
+            (folder.artifacts / "config.yaml").write_text(config, encoding="utf-8")
+            write_json(folder._identity_path, content)  # last: a folder that has it is whole
+            sync_folder(folder.path.parent)
+        return folder
+
+    @classmethod
+    def open(cls, path: Path | str) -> RunFolder:
+        """Raises FileNotFoundError where there is no run."""
+        folder = cls(Path(path))
+        if not folder._identity_path.exists():
+            raise FileNotFoundError(f"{folder._identity_path}: not a run folder")
+        return folder
+
+    @property
+    def run_id(self) -> str:
+        return self.path.name
+
+    @property
+    def artifacts(self) -> Path:
+        return self.path / "artifacts"
+
+    @property
+    def checkpoints(self) -> Path:
+        return self.path / "checkpoints"
+
+    @property
+    def identity(self) -> RunIdentity:
+        if self._identity is None:
+            self._identity = RunIdentity(**read_json(self._identity_path))
+        return self._identity
+
+    @property
+    def _identity_path(self) -> Path:
+        return self.path / "run.json"
+
+    def append(self, event: str, **fields: Any) -> None:
+        """Raises OSError when the disk is full: the events so far stay whole."""
+        line = {"time": round(time.time(), 3), "event": event} | fields
+        self._log.append(self._redactor.json(line), durable=event in _DURABLE)
+
+    def started(self, slot: int, resumed_from_step: int | None = None) -> None:
+        self.append("started", slot=slot, pid=os.getpid(), resumed_from_step=resumed_from_step)
+
+    def progress(self, step: int, num_steps: int, epoch: float, phase: str) -> None:
+        """`phase`: loading | training | evaluating | saving. The caller throttles."""
+        self.append("progress", step=step, num_steps=num_steps, epoch=round(epoch, 4), phase=phase)
+
+    def metrics(self, step: int, values: Mapping[str, float]) -> None:
+        """NaN and infinities are kept. Names outside `sweeper.metrics` are an error of the program."""
+        unknown = values.keys() - _metric_names()
+        assert not unknown, f"not in sweeper/metrics.py: {sorted(unknown)}"
+        self.append("metrics", step=step, values={name: encode_float(float(value)) for name, value in values.items()})
+
+    def tags(self, values: Mapping[str, str]) -> None:
+        self.append("tags", values=dict(values))
+
+    def finish(
+        self, state: str, reason: str | None = None, detail: str | None = None, traceback: str | None = None
+    ) -> None:
+        """`detail` is one line for tables; the traceback is for the person who looks closer."""
+        final = RunState(state)
+        assert final is not RunState.UNFINISHED
+        cause = Reason(reason).value if reason is not None else None
+        one_line = " ".join(detail.split()) if detail else None
+        self.append("finished", state=final.value, reason=cause, detail=one_line, traceback=traceback)
+
+    def read(self, offset: int = 0) -> tuple[list[dict[str, Any]], int]:
+        """Complete events from byte `offset` on, and the offset to read from next time.
+
+        An offset past a file that lost its end begins again at 0. Raises CorruptEventsError.
+        """
+        events, end = self._log.read(self._log.line_start(offset))
+        for event in events:
+            if event["event"] == "metrics":
+                event["values"] = {name: decode_float(value) for name, value in event["values"].items()}
+        return events, end
+
+    def state(self) -> RunState:
+        last = self.last("started", "finished")
+        return RunState(last["state"]) if last and last["event"] == "finished" else RunState.UNFINISHED
+
+    def last(self, *kinds: str) -> dict[str, Any] | None:
+        """The latest event of these kinds."""
+        events, _ = self.read()
+        return next((event for event in reversed(events) if event["event"] in kinds), None)
+
+    def summary(self) -> dict[str, float]:
+        """The last value of every metric."""
+        events, _ = self.read()
+        return {
+            name: value for event in events if event["event"] == "metrics" for name, value in event["values"].items()
+        }
+
+
+@cache
+def _metric_names() -> frozenset[str]:
+    return frozenset(all_metrics())

@@ -1,0 +1,126 @@
+"""One label per text: written as an answer by a causal model, or read off a classification head."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+
+import numpy as np
+import pandas as pd
+
+from sweeper.config import ConfigError, TaskConfig
+from tasks import template
+from tasks.splits import LABEL
+from tasks.task import Prediction, Prompt
+
+# SST-2, a row and what becomes of it:
+#   sentence "a gorgeous , witty , seductive movie .", label 1
+#   system   "You are a helpful ... sentiment analysis assistant. ..."
+#   user     "Sentence: a gorgeous , witty , seductive movie . \nSentiment:"
+#   answer   " positive"
+
+
+class ClassificationTask:
+    """See `tasks.task.Task`."""
+
+    def __init__(self, config: TaskConfig) -> None:
+        self.labels = list(config.labels)
+        self.columns = template.columns(config)
+        self.text_column = config.data.text
+        self._system = template.parse("task.prompt.system", config.prompt.system)
+        self._user = template.parse("task.prompt.user", config.prompt.user)
+        self.candidates = _candidates(config)
+        self._stripped = [answer.strip() for answer in self.candidates]
+
+    def prompts(self, rows: pd.DataFrame) -> list[Prompt]:
+        values = {column: rows[column].tolist() for column in self.columns}
+        values["text"] = values[self.text_column]
+        systems = template.fill(self._system, values, len(rows))
+        users = template.fill(self._user, values, len(rows))
+        return [Prompt(system, user) for system, user in zip(systems, users, strict=True)]
+
+    def answers(self, rows: pd.DataFrame) -> list[str]:
+        return [self.candidates[label] for label in rows[LABEL].tolist()]
+
+    def golds(self, rows: pd.DataFrame) -> list[int | None]:
+        return list(rows[LABEL].tolist())
+
+    def texts(self, rows: pd.DataFrame) -> list[str]:
+        return list(rows[self.text_column].tolist())
+
+    def parse(self, text: str) -> int | None:
+        stripped = text.strip()
+        return self._stripped.index(stripped) if stripped in self._stripped else None
+
+    def score(self, predictions: Sequence[Prediction]) -> dict[str, float]:
+        """Accuracy, precision, recall, F1, likelihoods and irregular outputs.
+
+        A prediction of None is a class of its own that is never gold: wrong for its gold label's recall, and
+        no label's precision. A label that is neither gold nor predicted counts 0 in the macro means.
+        """
+        from sklearn.metrics import precision_recall_fscore_support
+
+        none = len(self.labels)
+        gold, predicted = self._indices(predictions)
+        scores = {"accuracy": float((gold == predicted).mean())}
+        for average in ("macro", "weighted"):
+            precision, recall, f1, _ = precision_recall_fscore_support(
+                gold, predicted, labels=range(none), average=average, zero_division=0
+            )
+            scores |= {f"precision_{average}": precision, f"recall_{average}": recall, f"f1_{average}": f1}
+        likelihoods = np.array([prediction.log_likelihoods for prediction in predictions])  # [examples, labels]
+        irregular = int((predicted == none).sum())
+        scores |= {
+            "loss": -likelihoods[np.arange(len(gold)), gold].mean(),
+            "likelihood_accuracy": (likelihoods.argmax(axis=1) == gold).mean(),
+            "irregular": irregular,
+            "irregular_share": irregular / len(predictions),
+        }
+        return {name: float(value) for name, value in scores.items()}
+
+    def table(self, predictions: Sequence[Prediction]) -> pd.DataFrame:
+        """id, gold and predicted (label names), text, log_likelihood_<label>; null for None."""
+        frame = pd.DataFrame(
+            {
+                "id": [prediction.id for prediction in predictions],
+                "gold": [self._name(prediction.gold) for prediction in predictions],
+                "predicted": [self._name(prediction.predicted) for prediction in predictions],
+                "text": [prediction.text for prediction in predictions],
+            },
+            dtype="str",
+        )
+        for index, label in enumerate(self.labels):
+            frame[f"log_likelihood_{label}"] = [prediction.log_likelihoods[index] for prediction in predictions]
+        return frame
+
+    def confusion(self, predictions: Sequence[Prediction]) -> np.ndarray:
+        counts = np.zeros((len(self.labels), len(self.labels) + 1), dtype=np.int64)
+        np.add.at(counts, self._indices(predictions), 1)
+        return counts
+
+    def irregular(self, predictions: Sequence[Prediction]) -> Counter[str]:
+        return Counter((prediction.text or "").strip() for prediction in predictions if prediction.predicted is None)
+
+    def _indices(self, predictions: Sequence[Prediction]) -> tuple[np.ndarray, np.ndarray]:
+        """Gold and predicted labels, None as the index after the last label."""
+        none = len(self.labels)
+        assert predictions, "nothing to score"
+        gold = np.array([prediction.gold for prediction in predictions], dtype=np.int64)
+        predicted = [none if prediction.predicted is None else prediction.predicted for prediction in predictions]
+        return gold, np.array(predicted, dtype=np.int64)
+
+    def _name(self, label: int | None) -> str | None:
+        return None if label is None else self.labels[label]
+
+
+def _candidates(config: TaskConfig) -> list[str]:
+    """The answer text of each label."""
+    parts = template.parse("task.prompt.answer", config.prompt.answer)
+    if {field for _, field in parts if field is not None} != {"label"}:
+        raise ConfigError(
+            "task.prompt.answer", config.prompt.answer, "a label's answer holds {label} and no other field"
+        )
+    answers = template.fill(parts, {"label": config.labels}, len(config.labels))
+    if len({answer.strip() for answer in answers}) < len(answers):
+        raise ConfigError("task.labels", config.labels, "two labels differ in nothing but white space")
+    return answers

@@ -1,0 +1,110 @@
+"""Data files as raw frames: TSV in GLUE's style, CSV, JSON, JSON Lines, Parquet, all but the last also gzipped.
+
+Checks that a file is what its name says, and nothing about the values in it.
+"""
+
+from __future__ import annotations
+
+import gzip
+import json
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import IO, TYPE_CHECKING, Any, cast
+
+from sweeper.config import ConfigError
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+
+def find(data_dir: Path, candidates: Sequence[str]) -> Path | None:
+    """The first candidate that exists, plain or with `.gz` after its name."""
+    for name in candidates:
+        for path in (data_dir / name, data_dir / f"{name}.gz"):
+            if path.is_file():
+                return path
+    return None
+
+
+def read(path: Path, key: str) -> pd.DataFrame:
+    """All columns of the file; text formats give every value as str, the others as it is.
+
+    Raises:
+        ConfigError: unreadable as what its name says; `key` names the file there.
+    """
+    import pandas as pd
+
+    readers: dict[str, Callable[[], pd.DataFrame]] = {
+        # GLUE's files are unquoted: a quotation mark is part of the text.
+        ".tsv": lambda: pd.read_csv(path, sep="\t", quoting=3, dtype=str, keep_default_na=False, encoding="utf-8-sig"),
+        ".csv": lambda: pd.read_csv(path, dtype=str, keep_default_na=False, encoding="utf-8-sig"),
+        ".json": lambda: pd.DataFrame(_records(path), dtype=object),
+        ".jsonl": lambda: pd.DataFrame([json.loads(line) for line in _lines(path)], dtype=object),
+        ".parquet": lambda: pd.read_parquet(path),
+    }
+    try:
+        return readers[_format(path, key)]()
+    except (ValueError, EOFError, OSError) as error:  # parser, JSON, UTF-8, Arrow and gzip errors are such
+        raise ConfigError(key, path, f"cannot be read: {_one_line(error)}") from None
+
+
+def count(path: Path, key: str) -> int:
+    """The file's number of rows, without reading its values where that is not needed."""
+    counters: dict[str, Callable[[], int]] = {
+        ".tsv": lambda: len(_lines(path)) - 1,
+        ".csv": lambda: _count_csv(path) - 1,
+        ".json": lambda: len(_records(path)),
+        ".jsonl": lambda: len(_lines(path)),
+        ".parquet": lambda: _count_parquet(path),
+    }
+    try:
+        return max(0, counters[_format(path, key)]())
+    except (ValueError, EOFError, OSError) as error:
+        raise ConfigError(key, path, f"cannot be read: {_one_line(error)}") from None
+
+
+def _format(path: Path, key: str) -> str:
+    suffixes = [suffix.lower() for suffix in path.suffixes]
+    gzipped = suffixes[-1:] == [".gz"]
+    name = (suffixes[:-1] if gzipped else suffixes)[-1:]
+    known = (".tsv", ".csv", ".json", ".jsonl") if gzipped else (".tsv", ".csv", ".json", ".jsonl", ".parquet")
+    if not name or name[0] not in known:
+        raise ConfigError(key, path, "not a data file by its name", f"known are {', '.join(known)}")
+    return name[0]
+
+
+def _open(path: Path) -> IO[str]:
+    opener = gzip.open if path.suffix.lower() == ".gz" else open
+    return cast("IO[str]", opener(path, "rt", encoding="utf-8-sig"))
+
+
+def _lines(path: Path) -> list[str]:
+    with _open(path) as file:
+        return [line for line in file if line.strip("\n")]
+
+
+def _records(path: Path) -> list[dict[str, Any]]:
+    with _open(path) as file:
+        records = json.load(file)
+    if not isinstance(records, list) or not all(isinstance(record, dict) for record in records):
+        raise ValueError("it is not a list of objects, one for each row")
+    return records
+
+
+def _count_csv(path: Path) -> int:
+    """Lines that end outside quotation marks; a doubled mark opens and closes."""
+    rows, inside = 0, False
+    for line in _lines(path):
+        inside ^= line.count('"') % 2 == 1
+        rows += not inside
+    return rows
+
+
+def _count_parquet(path: Path) -> int:
+    import pyarrow.parquet
+
+    return int(pyarrow.parquet.read_metadata(path).num_rows)
+
+
+def _one_line(error: Exception) -> str:
+    return " ".join(str(error).split()) or type(error).__name__

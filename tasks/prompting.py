@@ -1,0 +1,219 @@
+"""From rows to tokens: prompts, answers, the boundary between the two, and the token budget.
+
+The boundary must be the same tokens in training, scoring and generation, so it is found once, by a probe, and
+every example is put together from a prompt's tokens and one of the answers' fixed tokens. Takes the tokenizer
+from the caller and imports no model library.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import pandas as pd
+
+from sweeper.config import ConfigError, PromptStyle
+from tasks.chat import Renderer, renderer
+from tasks.splits import ID
+from tasks.task import Task
+
+# Texts that end in a letter, a digit, punctuation: what may stand before the answer where a template ends in the text.
+PROBES = ("a film", "A fine one.", "it 's 3 (of 4) !", "?", "part 2", "not quite so bad , then")
+_IDS_ONLY = {"return_attention_mask": False, "return_token_type_ids": False, "verbose": False}
+
+
+@dataclass(frozen=True)
+class EncodedExample:
+    id: str
+    prompt: list[int]
+    answer: list[int]  # the end-of-sequence token included; empty for a head
+    label: int | None
+
+
+@dataclass(frozen=True)
+class Encoded:
+    examples: list[EncodedExample]
+    truncated: int  # examples whose text lost its end
+    label_tokens: list[list[int]]  # per candidate answer, without the end-of-sequence token; empty for a head
+    eos: int  # -1 for a head
+
+
+def encode(
+    task: Task, rows: pd.DataFrame, tokenizer: Any, *, style: PromptStyle, max_length: int, too_long: str
+) -> Encoded:
+    """Prompt and answer tokens of every row, for a model that writes its answer.
+
+    Args:
+        max_length: tokens of prompt, answer and end-of-sequence token together.
+        too_long: "error", or "truncate": `task.text_column` loses its end, the template and the answer nothing.
+
+    Raises:
+        ConfigError: an example is too long, two answers can't be told apart by their tokens, or the tokenizer
+            can't write one of them.
+    """
+    _check_max_length(max_length, tokenizer)
+    if tokenizer.eos_token_id is None:
+        raise ConfigError("model", tokenizer.name_or_path, "its tokenizer has no end-of-sequence token")
+    render = renderer(tokenizer, style)
+    edge = boundary(task, tokenizer, render)
+    budget = max_length - edge.reserved
+    prompts = _Prompts(task, tokenizer, render, edge)
+    ids = prompts.encode(rows)
+    long = [number for number, tokens in enumerate(ids) if len(tokens) > budget]
+    if long and too_long == "error":
+        num_tokens = len(ids[long[0]]) + edge.reserved
+        raise _too_long(rows[ID].iloc[long[0]], num_tokens, max_length, len(long))
+    for number, tokens in zip(long, prompts.shortened(rows.iloc[long], max_length), strict=True):
+        ids[number] = tokens
+    eos = int(tokenizer.eos_token_id)
+    examples = [
+        EncodedExample(name, prompt, [] if label is None else [*edge.answers[label], eos], label)
+        for name, prompt, label in zip(rows[ID].tolist(), ids, task.golds(rows), strict=True)
+    ]
+    return Encoded(examples, truncated=len(long), label_tokens=[list(answer) for answer in edge.answers], eos=eos)
+
+
+def encode_texts(task: Task, rows: pd.DataFrame, tokenizer: Any, *, max_length: int, too_long: str) -> Encoded:
+    """The texts alone with the tokenizer's own special tokens, for a classification head; answers are empty."""
+    _check_max_length(max_length, tokenizer)
+    texts = task.texts(rows)
+    ids: list[list[int]] = tokenizer(texts, **_IDS_ONLY)["input_ids"] if texts else []
+    long = [number for number, tokens in enumerate(ids) if len(tokens) > max_length]
+    if long and too_long == "error":
+        raise _too_long(rows[ID].iloc[long[0]], len(ids[long[0]]), max_length, len(long))
+    if long:
+        cut = tokenizer([texts[number] for number in long], truncation=True, max_length=max_length, **_IDS_ONLY)
+        for number, tokens in zip(long, cut["input_ids"], strict=True):
+            ids[number] = tokens
+    examples = [
+        EncodedExample(name, prompt, [], label)
+        for name, prompt, label in zip(rows[ID].tolist(), ids, task.golds(rows), strict=True)
+    ]
+    return Encoded(examples, truncated=len(long), label_tokens=[], eos=-1)
+
+
+@dataclass(frozen=True)
+class Boundary:
+    """How the tokens of a prompt go on into those of each answer."""
+
+    overlap: tuple[int, ...]  # last tokens of a prompt alone that melt into every answer; mostly none
+    answers: tuple[tuple[int, ...], ...]  # per candidate, without the end-of-sequence token
+
+    @property
+    def reserved(self) -> int:
+        """Tokens that the longest answer and the end-of-sequence token take."""
+        return max(len(answer) for answer in self.answers) + 1
+
+
+def boundary(task: Task, tokenizer: Any, render: Renderer) -> Boundary:
+    """The same for every prompt of the task.
+
+    A prompt and its answer are tokenised as one text. Mostly that text starts with the prompt's own tokens, and
+    the rest is the answer. Where it does not ("Sentiment: " + "positive" has a token " positive" across the
+    boundary), prompts end where they and all their answers still agree, and the answers take the rest.
+
+    Raises:
+        ConfigError: the answers' tokens hang on the text before them, two answers are the same tokens or one starts
+            with the other, or an answer's tokens do not decode to its label.
+    """
+    prompts = render.texts(task.prompts(pd.DataFrame({column: PROBES for column in task.columns})))
+    edges = {_edge(prompt, task.candidates, tokenizer) for prompt in prompts}
+    if len(edges) > 1:
+        raise ConfigError("task.prompt.user", "...", f"the tokens of {task.candidates[0]!r} hang on the text before",
+                          "let it end in fixed text, or let task.prompt.answer begin with a space")  # fmt: skip
+    (edge,) = edges
+    for index, answer in enumerate(edge.answers):
+        _check_answer(index, edge.answers, tokenizer.decode(list(answer), skip_special_tokens=True), task)
+    return edge
+
+
+def _check_answer(index: int, answers: Sequence[Sequence[int]], written: str, task: Task) -> None:
+    label = task.labels[index]
+    if task.parse(written) != index:
+        raise ConfigError("task.labels", label, f"this model's tokenizer writes its answer as {written!r}",
+                          "choose a label or a task.prompt.answer that it can write")  # fmt: skip
+    for other, tokens in enumerate(answers):
+        if other != index and tokens[: len(answers[index])] == answers[index]:
+            raise ConfigError("task.labels", label, f"its tokens begin those of {task.labels[other]!r}",
+                              "end task.prompt.answer in a mark, such as ' {label}.'")  # fmt: skip
+
+
+def _edge(prompt: str, candidates: Sequence[str], tokenizer: Any) -> Boundary:
+    alone, *wholes = _token_ids([prompt, *(prompt + answer for answer in candidates)], tokenizer)
+    shared = min(_common_start(alone, whole) for whole in wholes)
+    return Boundary(tuple(alone[shared:]), tuple(tuple(whole[shared:]) for whole in wholes))
+
+
+def _common_start(left: Sequence[int], right: Sequence[int]) -> int:
+    limit = min(len(left), len(right))
+    return next((index for index in range(limit) if left[index] != right[index]), limit)
+
+
+class _Prompts:
+    """Tokenises the prompts of one task up to the boundary."""
+
+    def __init__(self, task: Task, tokenizer: Any, render: Renderer, edge: Boundary) -> None:
+        self.task, self.tokenizer, self.render, self.edge = task, tokenizer, render, edge
+
+    def encode(self, rows: pd.DataFrame) -> list[list[int]]:
+        ids = _token_ids(self.render.texts(self.task.prompts(rows)), self.tokenizer)
+        overlap = list(self.edge.overlap)
+        for number, tokens in enumerate(ids):
+            if overlap and tokens[-len(overlap) :] != overlap:
+                name = rows[ID].iloc[number]
+                raise ConfigError("task.prompt.user", "...", f"the prompt of {name} ends in other tokens than the rest",
+                                  "let it end in fixed text")  # fmt: skip
+            ids[number] = self.render.start + tokens[: len(tokens) - len(overlap)]
+        return ids
+
+    def shortened(self, rows: pd.DataFrame, max_length: int) -> list[list[int]]:
+        """Prompts that leave room for the answer. A shorter text can split into other tokens, hence the rounds."""
+        budget = max_length - self.edge.reserved
+        column = self.task.text_column
+        rows = rows.reset_index(drop=True)
+        ids = self.encode(rows) if len(rows) else []
+        while long := [number for number, tokens in enumerate(ids) if len(tokens) > budget]:
+            excess = [len(ids[number]) - budget for number in long]
+            texts = self._without_end(rows[column].iloc[long].tolist(), excess)
+            if "" in texts:
+                name = rows[ID].iloc[long[texts.index("")]]
+                raise ConfigError("task.max_length", max_length, f"leaves no token for the text of {name}",
+                                  "raise task.max_length")  # fmt: skip
+            cut = rows.iloc[long].assign(**{column: texts})
+            rows.iloc[long] = cut
+            for number, tokens in zip(long, self.encode(cut), strict=True):
+                ids[number] = tokens
+        return ids
+
+    def _without_end(self, texts: list[str], excess: Sequence[int]) -> list[str]:
+        """The texts less their last `excess` tokens, and at least one character."""
+        found = self.tokenizer(texts, add_special_tokens=False, return_offsets_mapping=True, **_IDS_ONLY)
+        shorter = []
+        for text, spans, surplus in zip(texts, found["offset_mapping"], excess, strict=True):
+            end = spans[-surplus - 1][1] if surplus < len(spans) else 0
+            shorter.append(text[: min(end, len(text) - 1)].rstrip())
+        return shorter
+
+
+def _token_ids(texts: Sequence[str], tokenizer: Any) -> list[list[int]]:
+    if not texts:
+        return []
+    ids: list[list[int]] = tokenizer(list(texts), add_special_tokens=False, **_IDS_ONLY)["input_ids"]
+    return ids
+
+
+def _check_max_length(max_length: int, tokenizer: Any) -> None:
+    if max_length > tokenizer.model_max_length:
+        limit = tokenizer.model_max_length
+        raise ConfigError(
+            "task.max_length", max_length, f"this model reads at most {limit} tokens", f"set it to {limit}"
+        )
+
+
+def _too_long(name: str, tokens: int, max_length: int, count: int) -> ConfigError:
+    others = f", and {count - 1:,} more {'example is' if count == 2 else 'examples are'} too long" if count > 1 else ""
+    return ConfigError(
+        "task.max_length", max_length, f"example {name} has {tokens} tokens, answer included{others}",
+        "raise task.max_length, or set task.too_long=truncate to cut the end off such texts",
+    )  # fmt: skip

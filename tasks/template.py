@@ -1,0 +1,46 @@
+"""Templates of prompts: fixed text with `{column}` placeholders, filled without evaluating anything.
+
+`{text}` is the column that `task.data.text` names; any other placeholder is a column of that name. Unlike
+`str.format`, a template reaches no attribute, no index and no format code of a value.
+"""
+
+from __future__ import annotations
+
+import string
+from collections.abc import Mapping, Sequence
+
+from sweeper.config import ConfigError, TaskConfig
+
+Part = tuple[str, str | None]  # literal text, then the field after it
+
+
+def parse(key: str, template: str) -> list[Part]:
+    """Raises ConfigError where the template is no template; `key` names it there."""
+    try:
+        parsed = list(string.Formatter().parse(template))
+    except ValueError as error:
+        raise ConfigError(key, template, str(error), "write {{ and }} for braces that are meant as text") from None
+    for _, field, code, conversion in parsed:
+        if field is not None and (not field or code or conversion or set(field) & set(".[]")):
+            raise ConfigError(key, template, "a placeholder must be a column's name alone", "such as {text}")
+    return [(literal, field) for literal, field, _, _ in parsed]
+
+
+def fill(parts: Sequence[Part], values: Mapping[str, Sequence[str]], count: int) -> list[str]:
+    """`count` texts, each with its own value for every field."""
+    pieces: list[Sequence[str]] = []
+    for literal, field in parts:
+        pieces.append([literal] * count)
+        if field is not None:
+            pieces.append(values[field])
+    return ["".join(row) for row in zip(*pieces, strict=True)] if pieces else [""] * count
+
+
+def columns(task: TaskConfig) -> list[str]:
+    """The text columns that the task reads: `task.data.text` and those that its prompt names."""
+    names = [task.data.text]
+    for key in ("system", "user"):
+        for _, field in parse(f"task.prompt.{key}", getattr(task.prompt, key)):
+            if field not in (None, "text"):
+                names.append(str(field))
+    return list(dict.fromkeys(names))

@@ -1,0 +1,37 @@
+from __future__ import annotations
+
+import pytest
+
+from sweeper.launch.worker import is_out_of_memory, one_line
+
+
+class OutOfMemoryError(RuntimeError):
+    """As torch names its own."""
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        MemoryError(),
+        OutOfMemoryError("tried to allocate 20.00 GiB"),
+        RuntimeError("CUDA error: out of memory"),
+        RuntimeError("[enforce fail at alloc_cpu.cpp:117] DefaultCPUAllocator: can't allocate memory: you tried"),
+        RuntimeError("CUDA error: CUBLAS_STATUS_ALLOC_FAILED when calling `cublasCreate(handle)`"),
+        OSError(12, "Cannot allocate memory"),
+    ],
+    ids=str,
+)
+def test_every_allocators_error_is_out_of_memory(error: Exception) -> None:
+    assert is_out_of_memory(error)
+
+
+@pytest.mark.parametrize(
+    "error", [ValueError("out of memory of what was said"), RuntimeError("shape mismatch"), KeyError("x")], ids=str
+)
+def test_other_errors_are_not(error: Exception) -> None:
+    assert not is_out_of_memory(error)
+
+
+def test_detail_is_the_first_line_of_the_message_with_its_type() -> None:
+    assert one_line(ValueError("first\nsecond")) == "ValueError: first"
+    assert one_line(KeyError()) == "KeyError"
