@@ -6,6 +6,8 @@ PORT := 5000
 WORKERS := 2
 
 export MLFLOW_DISABLE_TELEMETRY := true
+# MLflow's server would start six processes for jobs that nothing here uses.
+export MLFLOW_SERVER_ENABLE_JOB_EXECUTION := false
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
 .DEFAULT_GOAL := help

@@ -108,7 +108,8 @@ def adapter_fields(peft_type: str) -> frozenset[str]:
 def _peft_configs() -> dict[str, frozenset[str]]:
     """PEFT type -> the fields of its config class and of that class's bases, from PEFT's source."""
     spec = importlib.util.find_spec("peft")
-    assert spec is not None and spec.submodule_search_locations, "peft is a dependency"
+    assert spec is not None, "peft is a dependency"
+    assert spec.submodule_search_locations
     root = Path(spec.submodule_search_locations[0])
     classes: dict[str, ast.ClassDef] = {}
     for path in (root / "config.py", *sorted(root.glob("tuners/*/config.py"))):

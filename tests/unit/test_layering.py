@@ -39,7 +39,7 @@ LIGHT_UNITS = {"sweeper.__main__", "sweeper.plugin", "hydra_plugins", "sweeper.s
 HEAVY = {"torch", "transformers", "peft", "mlflow", "accelerate", "bitsandbytes", "datasets"}
 NEVER_IN_TASKS = {"torch", "transformers"}  # a task is text and tables; its tokenizer is passed in
 
-LOADED_BY_NAME = {"pyarrow", "cmaes", "scipy"}  # by pandas, and by Optuna's samplers
+LOADED_BY_NAME = {"pyarrow", "cmaes", "scipy", "evaluate"}  # by pandas, Optuna's samplers, a task's own metrics
 
 MAX_FILE_LINES = 300
 MAX_FUNCTION_LINES = 45

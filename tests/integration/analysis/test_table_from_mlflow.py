@@ -41,7 +41,8 @@ def results(tmp_path_factory: pytest.TempPathFactory) -> Path:
     ):
         view.publish(run.write(output_dir), parent)
     view.finish_sweep("FAILED", parent)
-    single = SyntheticRun(task="demo", source="demo reviews (seed 0)", demo=True, sweep_id=None, method="none", num_points=0)
+    single = SyntheticRun(task="demo", source="demo reviews (seed 0)", demo=True, sweep_id=None, method="none",
+                          num_points=0)  # fmt: skip
     view.publish(single.write(output_dir))
     return output_dir
 

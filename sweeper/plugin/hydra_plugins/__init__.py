@@ -1,1 +1,0 @@
-"""Hydra looks for plugins in packages below this name."""
