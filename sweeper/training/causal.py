@@ -18,7 +18,7 @@ from torch.nn import functional
 
 from sweeper.config import LossOn, RunConfig
 from sweeper.training.base_model import BaseModel, hidden_states, logits_at
-from sweeper.training.generation import decode, generate
+from sweeper.training.generation import decode, generate, greedy
 from sweeper.training.methods import Method, adapter_name
 from sweeper.training.objective import Batch, Forwarded, Part, Splits, Task
 from sweeper.training.packing import Item, Read, Rows, Stack, pack, shared_prefix, stack, visible
@@ -182,8 +182,10 @@ class CausalObjective:
         open_ones = [number for number, verdict in enumerate(verdicts) if verdict is None or verdict.label is None]
         prompts = [encoded.examples[number].prompt for number in open_ones]
         self.method.use([Lane(adapter_name(index), 1, 1)])
-        generated = generate(self.method.model, tokenizer, prompts, ends=self._end_tokens(encoded),
-                             max_new_tokens=data.max_new_tokens)  # fmt: skip
+        settings = greedy(tokenizer, ends=self._end_tokens(encoded), max_new_tokens=data.max_new_tokens)
+        virtual = self.method.virtual_tokens(1)
+        generated = generate(self.base.model, tokenizer, prompts, settings=settings,
+                             virtual=None if virtual is None else virtual[0])  # fmt: skip
         texts = dict(zip(open_ones, generated, strict=True))
         predictions = []
         for number, (example, verdict) in enumerate(zip(encoded.examples, verdicts, strict=True)):

@@ -7,6 +7,7 @@ from typing import Any
 
 import torch
 from torch import Tensor
+from torch.nn.utils.rnn import pad_sequence
 from transformers import GenerationConfig, PreTrainedTokenizerBase
 
 BATCH = 64  # prompts of one generate call
@@ -18,33 +19,44 @@ def generate(
     tokenizer: PreTrainedTokenizerBase,
     prompts: Sequence[Sequence[int]],
     *,
-    ends: Iterable[int],
-    max_new_tokens: int,
+    settings: GenerationConfig,
+    virtual: Tensor | None = None,
 ) -> list[str]:
-    """The continuation of each prompt up to its end-of-sequence token, decoded without special tokens."""
-    settings = GenerationConfig(
+    """The continuation of each prompt up to its end-of-sequence token, decoded without special tokens.
+
+    `virtual` [V, hidden] are learned embeddings in front of every prompt.
+    """
+    texts: list[str] = [""] * len(prompts)
+    by_length = sorted(range(len(prompts)), key=lambda number: len(prompts[number]))  # little padding in a batch
+    for start in range(0, len(by_length), BATCH):
+        chosen = by_length[start : start + BATCH]
+        embeddings, mask = _padded(model, [prompts[number] for number in chosen], virtual)
+        written = model.generate(inputs_embeds=embeddings, attention_mask=mask, generation_config=settings)
+        for number, tokens in zip(chosen, written.tolist(), strict=True):
+            texts[number] = decode(tokenizer, tokens)
+    return texts
+
+
+def greedy(tokenizer: PreTrainedTokenizerBase, *, ends: Iterable[int], max_new_tokens: int) -> GenerationConfig:
+    return GenerationConfig(
         do_sample=False,
         num_beams=1,
         max_new_tokens=max_new_tokens,
         eos_token_id=sorted(ends),
         pad_token_id=tokenizer.pad_token_id,
     )
-    texts: list[str] = [""] * len(prompts)
-    by_length = sorted(range(len(prompts)), key=lambda number: len(prompts[number]))  # little padding in a batch
-    for start in range(0, len(by_length), BATCH):
-        chosen = by_length[start : start + BATCH]
-        width = max(len(prompts[number]) for number in chosen)
-        ids = torch.full((len(chosen), width), int(tokenizer.pad_token_id), device=model.device)
-        mask = torch.zeros_like(ids)
-        for row, number in enumerate(chosen):  # padded on the left, so that all continue from the last column
-            ids[row, width - len(prompts[number]) :] = torch.tensor(prompts[number])
-            mask[row, width - len(prompts[number]) :] = 1
-        written: Tensor = model.generate(input_ids=ids, attention_mask=mask, generation_config=settings)
-        for row, number in enumerate(chosen):
-            # PEFT's prompt tuning generates from embeddings, whose tokens come back without the prompt.
-            new = written[row, width:] if written.shape[1] > width else written[row]
-            texts[number] = decode(tokenizer, new.tolist())
-    return texts
+
+
+def _padded(model: Any, prompts: Sequence[Sequence[int]], virtual: Tensor | None) -> tuple[Tensor, Tensor]:
+    """Embeddings [B, W, hidden] and mask [B, W], padded on the left, so that all go on from the last column."""
+    embed = model.get_input_embeddings()
+    rows = [embed(torch.tensor(prompt, device=model.device)) for prompt in prompts]
+    if virtual is not None:
+        rows = [torch.cat([virtual.to(row.dtype), row]) for row in rows]
+    embeddings = pad_sequence(rows, batch_first=True, padding_side="left")
+    mask = pad_sequence([row.new_ones(len(row), dtype=torch.long) for row in rows], batch_first=True,
+                        padding_side="left")  # fmt: skip
+    return embeddings, mask
 
 
 def decode(tokenizer: PreTrainedTokenizerBase, tokens: Sequence[int]) -> str:

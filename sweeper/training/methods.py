@@ -28,7 +28,7 @@ from sweeper.training.stacked_lora import Lane, LoraStack, key_seed
 class Method(Protocol):
     """`index` is the run's place in the group."""
 
-    model: Any  # what generates text: the base model, or PEFT's around it
+    model: Any  # the base model, or PEFT's around it
 
     def parameters(self, index: int) -> dict[str, nn.Parameter]: ...
 

@@ -12,6 +12,7 @@ import torch
 from torch.nn import functional
 from transformers import GenerationConfig
 
+from sweeper.peft_method import PeftMethod
 from sweeper.training.base_model import load_base_model
 from sweeper.training.causal import CausalData, CausalObjective
 from sweeper.training.methods import attach
@@ -93,4 +94,22 @@ def test_label_likelihoods_equal_one_forward_per_label(llama_folder: Path) -> No
                 logits = base.model(input_ids=ids).logits[0, len(example.prompt) - 1 : -1]
             expected = -functional.cross_entropy(logits, torch.tensor(tokens), reduction="sum")
             assert found == pytest.approx(float(expected), rel=1e-4, abs=1e-5)
+    method.detach()
+
+
+@pytest.mark.filterwarnings("ignore:Position ids are not supported")
+def test_learned_virtual_tokens_generate_as_in_peft(llama_folder: Path) -> None:
+    base = load_base_model(key(llama_folder))
+    tuning = {"name": "prompt", "method": "adapter", "type": "PROMPT_TUNING", "num_virtual_tokens": 5}
+    method = attach(base, [PeftMethod.from_config(tuning)], [0])
+    asked = labelled(20)
+    own = CausalData(TwoLabels(base.tokenizer), shared_prefix([example.prompt for example in asked]), [], 64,
+                     {Part.TEST: Encoded(asked, 0, LABELS, eos=2)}, max_new_tokens=6, truncated=0)  # type: ignore[arg-type]  # fmt: skip
+    (predictions,) = CausalObjective(base, method).predict([0], [own], Part.TEST)
+    settings = GenerationConfig(do_sample=False, max_new_tokens=6, eos_token_id=2, pad_token_id=0)
+    for example, prediction in zip(asked, predictions, strict=True):
+        ids = torch.tensor([example.prompt])  # one prompt at a time: no padding for PEFT to place
+        written = method.model.generate(input_ids=ids, attention_mask=torch.ones_like(ids), generation_config=settings)
+        tokens = written[0, ids.shape[1] :] if written.shape[1] > 6 else written[0]
+        assert prediction.text == base.tokenizer.decode(tokens, skip_special_tokens=True)
     method.detach()

@@ -62,7 +62,7 @@ def gradients(method: Method, index: int = 0) -> dict[str, Tensor]:
 
 
 def relative(left: Tensor, right: Tensor) -> float:
-    return float((left - right).norm() / right.norm().clamp_min(1e-30))
+    return float((left - right).detach().norm() / right.detach().norm().clamp_min(1e-30))
 
 
 def warm_up(method: Method, indices: Sequence[int] = (0,)) -> None:
