@@ -140,7 +140,7 @@ class TrainConfig:
     warmup_steps: float = 0.0  # optimiser steps, or below 1 a share of all
     logging_steps: int = 10  # optimiser steps between two points of the training curve
     eval_every: Any = "end"  # end | epoch | a number of optimiser steps, on the selection split; always at the end
-    save_every: Any = "epoch"  # epoch | never | a number of optimiser steps: checkpoints to resume from
+    save_every: Any = 200  # epoch | never | a number of optimiser steps: checkpoints to resume from
     early_stopping_patience: int | None = None  # evaluations without improvement
     load_best_model_at_end: bool = False
     metric_for_best_model: str = "eval/accuracy"

@@ -6,6 +6,7 @@ loop asks of a causal model: hidden states of packed rows, and logits at the pos
 
 from __future__ import annotations
 
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, cast
@@ -14,6 +15,7 @@ import bitsandbytes as bnb
 import psutil
 import torch
 from accelerate import Accelerator
+from accelerate.utils import AutocastKwargs
 from torch import Tensor, nn
 from torch.nn import functional
 from transformers import (
@@ -74,6 +76,12 @@ class BaseModel:
         device: torch.device = self.accelerator.device
         return device
 
+    def autocast(self) -> AbstractContextManager[None]:
+        """Trained weights stay in float32 and compute in bfloat16; frozen ones are stored as they compute."""
+        wanted = self.key.mutable and self.key.dtype == "auto"
+        context: AbstractContextManager[None] = self.accelerator.autocast(AutocastKwargs(enabled=wanted))
+        return context
+
     @property
     def pad(self) -> int:
         return int(self.tokenizer.pad_token_id)
@@ -81,10 +89,8 @@ class BaseModel:
 
 def load_base_model(key: BaseKey) -> BaseModel:
     """Raises ConfigError where the weights can't be had or can't be read as asked."""
-    native = "bf16" if _bf16_pays() else "no"
-    # Trained weights stay in float32 and compute under autocast; frozen ones are stored as they compute.
-    autocast = native if key.mutable and key.dtype == "auto" else "no"
-    accelerator = Accelerator(mixed_precision=autocast)
+    # Accelerate keeps one precision for the whole process; `BaseModel.autocast` says who computes under it.
+    accelerator = Accelerator(mixed_precision="bf16" if _bf16_pays() else "no")
     tokenizer = _load_tokenizer(key)
     model, fresh = _load_weights(key, accelerator.device, pad=int(tokenizer.pad_token_id))
     if fresh and key.num_labels is None:

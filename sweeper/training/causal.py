@@ -118,7 +118,7 @@ class CausalObjective:
         virtual = self.method.virtual_tokens(len(owner))
         if virtual is not None:
             inputs, mask = self._with_virtual_tokens(inputs, mask, virtual)
-        with self.base.accelerator.autocast():
+        with self.base.autocast():
             hidden = hidden_states(self.base.model, attention_mask=self._attention_mask(mask), **inputs)
             if virtual is not None:
                 hidden = hidden[:, virtual.shape[1] :]

@@ -37,7 +37,7 @@ def save_checkpoint(folder: Path, step: int, checkpoint: Checkpoint) -> None:
     _publish(folder / f"step-{step:07d}", checkpoint.weights, optimizer=tensors, state=state)
     for old in _by_step(folder)[KEPT:]:
         shutil.rmtree(old)
-    _forget_unneeded_bests(folder)
+    _forget_unneeded_bests(folder, newest=checkpoint.progress.get("best_step"))
 
 
 def latest_checkpoint(folder: Path) -> Checkpoint | None:
@@ -57,6 +57,7 @@ def latest_checkpoint(folder: Path) -> Checkpoint | None:
 def save_best(folder: Path, step: int, weights: Mapping[str, Tensor]) -> None:
     """A checkpoint's progress names its best by `best_step`; the weights stay as long as one does."""
     _publish(folder / f"best-{step:07d}", weights, optimizer={}, state={})
+    _forget_unneeded_bests(folder, newest=step)
 
 
 def load_best(folder: Path, step: int) -> dict[str, Tensor]:
@@ -67,9 +68,9 @@ def load_best(folder: Path, step: int) -> dict[str, Tensor]:
     return load_file(best / "weights.safetensors")
 
 
-def _forget_unneeded_bests(folder: Path) -> None:
+def _forget_unneeded_bests(folder: Path, *, newest: int | None) -> None:
     states = [json.loads((kept / "state.json").read_text(encoding="utf-8")) for kept in _by_step(folder)]
-    needed = {state["progress"].get("best_step") for state in states}
+    needed = {newest, *(state["progress"].get("best_step") for state in states)}
     for best in folder.glob("best-*"):
         if int(best.name.removeprefix("best-")) not in needed:
             shutil.rmtree(best)

@@ -78,7 +78,7 @@ class HeadObjective:
             [[*example.prompt, *[self.base.pad] * (width - len(example.prompt))] for example in examples]
         )
         mask = torch.tensor([[1] * len(example.prompt) + [0] * (width - len(example.prompt)) for example in examples])
-        with self.base.accelerator.autocast():
+        with self.base.autocast():
             logits: Tensor = self.method.model(input_ids=ids.to(device), attention_mask=mask.to(device)).logits
         return logits if logits.dtype == torch.float64 else logits.float()
 

@@ -8,14 +8,15 @@ A run that is done, diverged or stopped early leaves the group; the others do no
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from functools import lru_cache
 from itertools import zip_longest
 from typing import Any
 
 import torch
 
-from sweeper.config import RunConfig, run_config
+from sweeper.config import ConfigError, RunConfig, run_config
 from sweeper.peft_method import PeftMethod
 from sweeper.tracking.run_folder import RunFolder
 from sweeper.training import cost
@@ -41,21 +42,22 @@ def train_group(folders: Sequence[RunFolder], *, slot: int) -> None:
     cost.reset_peak_memory()
     for folder in folders:
         folder.progress(0, 0, 0.0, "loading")
-    base = base_model(BaseKey.of(configs[0], methods[0]))
-    method = attach(base, methods, [config.seed for config in configs])
-    try:
+    with borrowed_base(BaseKey.of(configs[0], methods[0])) as base:
+        method = attach(base, methods, [config.seed for config in configs])
         objective = objective_for(base, method)
-        runs = [
+        opened = [
             open_run(folder, config, index, slot=slot, method=method, objective=objective)
             for index, (folder, config) in enumerate(zip(folders, configs, strict=True))
         ]
+        runs = [run for run in opened if run is not None]
         train(runs, objective, finish=Finisher(base, method, objective, group_size=len(runs)))
-    finally:
         method.detach()
+    if not method.leaves_no_trace:
+        _warm.cache_clear()
 
 
 def train(runs: Sequence[Run], objective: Objective[Any], *, finish: Callable[[Sequence[Run]], None]) -> None:
-    finish([run for run in runs if run.done])  # nothing to train: zero-shot, or interrupted while finishing
+    finish([run for run in runs if run.done])  # zero-shot: nothing to train
     active = [run for run in runs if not run.done]
     while active:
         optimizer_step(active, objective)
@@ -98,24 +100,35 @@ def optimizer_step(runs: Sequence[Run], objective: Objective[Any]) -> None:
 def evaluate(runs: Sequence[Run], objective: Objective[Any]) -> None:
     """Scores the runs on their selection split, all in the same forwards."""
     for run, measured in score(runs, objective, Part.EVAL):
-        run.log(measured.values)
         run.judge(measured.values)
+        if not run.done:  # the last point is that of the weights which are kept: `results.Finisher`
+            run.log(measured.values)
 
 
 def open_run(
     folder: RunFolder, config: RunConfig, index: int, *, slot: int, method: Method, objective: Objective[Any]
-) -> Run:
-    """The run at its newest checkpoint, or at its start."""
-    splits = run_splits(config, digest=folder.identity.data["digest"])
-    prepared = objective.prepare(config, load_task(config.task), splits)
-    run = Run(folder, config, index, prepared, method.parameters(index))
+) -> Run | None:
+    """The run at its newest checkpoint, or at its start; None, and FAILED, where its config does not work out."""
+    try:
+        splits = run_splits(config, digest=folder.identity.data["digest"])
+        prepared = objective.prepare(config, load_task(config.task), splits)
+        run = Run(folder, config, index, prepared, method.parameters(index))
+    except ConfigError as error:
+        folder.started(slot)
+        folder.finish("FAILED", reason="error", detail=str(error))
+        return None
     folder.started(slot, resumed_from_step=run.resume())
     return run
 
 
-def base_model(key: BaseKey) -> BaseModel:
-    """Stays warm from group to group, unless the method trains these very weights."""
-    return load_base_model(key) if key.mutable else _warm(key)
+@contextmanager
+def borrowed_base(key: BaseKey) -> Iterator[BaseModel]:
+    """Stays warm from group to group, unless the method trains these very weights or something went wrong."""
+    try:
+        yield load_base_model(key) if key.mutable else _warm(key)
+    except BaseException:
+        _warm.cache_clear()
+        raise
 
 
 @lru_cache(maxsize=1)

@@ -29,6 +29,7 @@ class Method(Protocol):
     """`index` is the run's place in the group."""
 
     model: Any  # the base model, or PEFT's around it
+    leaves_no_trace: bool  # whether the next group may have the same base model after `detach`
 
     def parameters(self, index: int) -> dict[str, nn.Parameter]: ...
 
@@ -56,6 +57,8 @@ def attach(base: BaseModel, methods: Sequence[PeftMethod], seeds: Sequence[int])
 
 class Frozen:
     """`none`: the base model as it is."""
+
+    leaves_no_trace = True
 
     def __init__(self, base: BaseModel, method: PeftMethod, seed: int) -> None:
         if base.fresh_weights and method.method == "none":
@@ -86,6 +89,8 @@ class Frozen:
 class FullWeights(Frozen):
     """`full`: every weight of the base model."""
 
+    leaves_no_trace = False
+
     def __init__(self, base: BaseModel, method: PeftMethod, seed: int) -> None:
         super().__init__(base, method, seed)
         initialise_fresh(base, seed)
@@ -97,7 +102,9 @@ class FullWeights(Frozen):
 
 
 class LastLayer(Frozen):
-    """`last_layer`: one decoder layer, by index, and a classification head where there is one."""
+    """`last_layer`: one decoder layer, by index, and a classification head that the checkpoint did not bring."""
+
+    leaves_no_trace = False
 
     def __init__(self, base: BaseModel, method: PeftMethod, seed: int) -> None:
         super().__init__(base, method, seed)
@@ -121,6 +128,8 @@ class LastLayer(Frozen):
 
 class Adapter(Frozen):
     """Any PEFT type, through PEFT's own forward."""
+
+    leaves_no_trace = False  # PEFT's unload keeps a trained head, and a prompt's wrapper
 
     def __init__(self, base: BaseModel, method: PeftMethod, seed: int) -> None:
         super().__init__(base, method, seed)
@@ -159,6 +168,8 @@ class Adapter(Frozen):
 
 class StackedLora(Adapter):
     """Plain LoRA for K runs in one forward."""
+
+    leaves_no_trace = True
 
     def __init__(self, base: BaseModel, methods: Sequence[PeftMethod], seeds: Sequence[int]) -> None:
         Frozen.__init__(self, base, methods[0], seeds[0])

@@ -16,6 +16,7 @@ from sweeper.config import ConfigError, TrainConfig, suggestion
 # Transformers' names -> (package, class, arguments).
 NAMED: dict[str, tuple[str, str, dict[str, Any]]] = {
     "adamw_torch": ("torch", "AdamW", {}),
+    "adamw_torch_fused": ("torch", "AdamW", {}),  # fused wherever PyTorch can, under either name
     "sgd": ("torch", "SGD", {}),
     "adafactor": ("torch", "Adafactor", {}),
     "adagrad": ("torch", "Adagrad", {}),

@@ -140,17 +140,19 @@ class Run:
         self.progress.tokens += tokens
         self._window.seconds += seconds
         self._window.tokens += tokens
-        if self.progress.step % self.config.train.logging_steps == 0 or self.progress.step == self.num_steps:
+        step, every = self.progress.step, self.config.train.logging_steps
+        if step == 1 or step % every == 0 or step == self.num_steps:
             self._log_curve()
 
     # Records.
 
     def log(self, values: Mapping[str, float]) -> None:
-        """Writes a point, unless the run wrote it before an interruption."""
+        """Writes a point, unless the run has it already: at this step, or from before an interruption."""
         step = self.progress.step
         new = {name: value for name, value in values.items() if step > self._logged_until.get(name, -1)}
         if new:
             self.folder.metrics(step, new)
+            self._logged_until.update(dict.fromkeys(new, step))
 
     def _log_curve(self) -> None:
         window, self._window = self._window, _Window()

@@ -275,3 +275,43 @@ def test_an_encoder_trains_its_head(make_config: MakeConfig, tmp_path: Path) -> 
     train_group([folder], slot=0)
     assert folder.summary()["train/loss_last"] < folder.summary()["train/loss_first"]
     assert (folder.artifacts / "model" / "model.safetensors").is_file()
+
+
+def test_one_worker_trains_full_weights_and_adapters_in_turn(make_config: MakeConfig) -> None:
+    for peft in ({"method": "full"}, LORA, {"method": "full"}):
+        config = make_config(max_steps=1, seed=len(peft))
+        config.model.dtype = "auto"  # float32 under autocast, then frozen bfloat16, where the machine has it
+        config.peft = only(peft, "turn")
+        folder = folder_of(config)
+        train_group([folder], slot=0)
+        assert folder.state() is RunState.COMPLETE
+
+
+def test_a_config_that_does_not_work_out_fails_alone(make_config: MakeConfig) -> None:
+    sane, wrong = folder_of(make_config()), folder_of(make_config(optimizer="adamm"))
+    train_group([wrong, sane], slot=0)
+    last = wrong.last("finished")
+    assert last is not None
+    assert (last["state"], last["reason"]) == ("FAILED", "error")
+    assert "train.optimizer=adamm" in last["detail"]
+    assert sane.state() is RunState.COMPLETE
+
+
+@pytest.mark.parametrize("name", METHODS)
+def test_no_method_leaves_a_trace_on_the_next_group(make_config: MakeConfig, tmp_path: Path, name: str) -> None:
+    zero_shot = make_config()
+    zero_shot.peft = {"name": "none", "method": "none"}
+    before, after = (folder_of(zero_shot, root=tmp_path / str(number)) for number in range(2))
+    train_group([before], slot=0)
+    trained = make_config(max_steps=2)
+    trained.peft = only(METHODS[name], name)
+    train_group([folder_of(trained)], slot=0)
+    train_group([after], slot=0)
+    assert after.summary()["test/loss"] == before.summary()["test/loss"]
+
+
+def test_every_step_has_one_point_of_each_metric(make_config: MakeConfig) -> None:
+    folder = folder_of(make_config(eval_every="epoch", load_best_model_at_end=True, learning_rate=5e-2))
+    train_group([folder], slot=0)
+    points = [point[:2] for point in events_of(folder)]
+    assert len(points) == len(set(points))
