@@ -26,7 +26,7 @@ from sweeper.training.stacked_lora import Lane
 from tasks.prompting import Encoded, EncodedExample, encode
 from tasks.task import Prediction
 
-EVALUATION_TOKENS = 16_384  # of one evaluation forward, all runs together
+EVALUATION_TOKENS = 4096  # of one evaluation forward, all runs together: more would leave the CPU cache
 
 
 @dataclass(frozen=True)

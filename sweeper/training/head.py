@@ -22,7 +22,7 @@ from sweeper.training.stacked_lora import Lane
 from tasks.prompting import Encoded, EncodedExample, encode_texts
 from tasks.task import Prediction
 
-EVALUATION_TOKENS = 16_384  # of one evaluation forward, padding included
+EVALUATION_TOKENS = 4096  # of one evaluation forward, padding included
 
 
 @dataclass(frozen=True)
