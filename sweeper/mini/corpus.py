@@ -39,9 +39,10 @@ class Sources:
 
 @dataclass(frozen=True)
 class Corpus:
-    """Documents in training order, and documents that training never sees, by source."""
+    """Documents in training order, the reviews among them as written, and documents that training never sees."""
 
     train: list[str]
+    reviews: list[str]
     held_out: dict[str, list[str]]
 
 
@@ -60,7 +61,7 @@ def build_corpus(sources: Sources, *, seed: int) -> Corpus:
     train = [treebank_style(text) if rng.random() < TREEBANK_SHARE else text for text in kept]
     train += [page for book in sources.books for page in book_pages(book)]
     rng.shuffle(train)
-    return Corpus(train, held_out)
+    return Corpus(train, reviews[HELD_OUT_REVIEWS:], held_out)
 
 
 def clean(text: str) -> str:

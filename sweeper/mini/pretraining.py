@@ -8,7 +8,7 @@ from __future__ import annotations
 import json
 import math
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     import torch
     from transformers import LlamaForCausalLM, PreTrainedTokenizerFast
 
+    Document = tuple[str, str]  # a text and its answer, often empty
     Loss = Callable[[torch.Tensor], torch.Tensor]
 
 
@@ -47,24 +48,37 @@ class Schedule:
         return min((step + 1) / warmup_steps, (self.steps - step) / max(1, self.steps - warmup_steps), 1.0)
 
 
-def token_windows(texts: list[str], tokenizer: PreTrainedTokenizerFast, window_tokens: int) -> torch.Tensor:
-    """All documents end to end, each between <s> and </s>, cut to windows `[N, window_tokens + 1]`.
+def token_windows(
+    documents: Sequence[Document],
+    tokenizer: PreTrainedTokenizerFast,
+    window_tokens: int,
+    *,
+    text_weight: int = 1,
+    answer_weight: int = 1,
+) -> torch.Tensor:
+    """All documents end to end, each between <s> and </s>, cut to windows `[N, 2, window_tokens + 1]`.
 
+    The windows hold token ids and what each counts in the loss.
     Neighbouring windows share one token, so that every token but the first is predicted once.
     """
     import numpy
     import torch
 
     parts = []
-    for start in range(0, len(texts), 1000):  # Python lists of all ids at once would fill the memory
-        for ids in tokenizer(texts[start : start + 1000], verbose=False)["input_ids"]:
-            parts.append(numpy.array([*ids, tokenizer.eos_token_id], dtype=numpy.int32))
-    stream = torch.from_numpy(numpy.concatenate(parts))
-    return stream.unfold(0, window_tokens + 1, window_tokens).contiguous()
+    for start in range(0, len(documents), 1000):  # Python lists of all ids at once would fill the memory
+        some = documents[start : start + 1000]
+        texts = tokenizer([text for text, _ in some], verbose=False)["input_ids"]
+        answers = tokenizer([answer for _, answer in some], add_special_tokens=False)["input_ids"]
+        for text, answer in zip(texts, answers, strict=True):
+            ids = [*text, *answer, tokenizer.eos_token_id]
+            weights = [text_weight] * len(text) + [answer_weight] * len(answer) + [text_weight]
+            parts.append(numpy.array([ids, weights], dtype=numpy.int32))
+    stream = torch.from_numpy(numpy.concatenate(parts, axis=1))
+    return stream.unfold(1, window_tokens + 1, window_tokens).transpose(0, 1).contiguous()
 
 
 def shuffled_batches(windows: torch.Tensor, schedule: Schedule) -> Iterator[torch.Tensor]:
-    """Batches `[windows_per_step, T + 1]` without end; every pass over the windows has an order of its own."""
+    """Batches of `windows_per_step` windows without end; every pass over the windows has an order of its own."""
     import torch
 
     generator = torch.Generator().manual_seed(schedule.seed)
@@ -77,25 +91,30 @@ def shuffled_batches(windows: torch.Tensor, schedule: Schedule) -> Iterator[torc
 
 
 def make_loss(model: LlamaForCausalLM, *, compiled: bool) -> Loss:
-    """Mean next-token loss in nats over windows `[B, T + 1]`."""
+    """Weighted mean next-token loss in nats over windows `[B, 2, T + 1]`."""
     import torch
     from torch.nn import functional
 
     def loss(windows: torch.Tensor) -> torch.Tensor:
-        hidden = model.model(input_ids=windows[:, :-1], use_cache=False).last_hidden_state
+        ids, weights = windows.unbind(1)
+        hidden = model.model(input_ids=ids[:, :-1], use_cache=False).last_hidden_state
         logits = model.lm_head(hidden).float()  # [B, T, vocabulary]
-        return functional.cross_entropy(logits.flatten(0, 1), windows[:, 1:].flatten())
+        nats = functional.cross_entropy(logits.flatten(0, 1), ids[:, 1:].flatten(), reduction="none")
+        shares = weights[:, 1:].flatten() / weights[:, 1:].sum()
+        return torch.dot(nats, shares)
 
     return torch.compile(loss, dynamic=False) if compiled else loss
 
 
 def mean_loss(loss: Loss, windows: torch.Tensor, windows_per_pass: int) -> float:
-    """Mean loss in nats per token over the full passes of `windows`; a rest too small for a pass is left out."""
+    """Weighted mean loss in nats over the full passes of `windows`; a rest too small for a pass is left out."""
     import torch
 
     passes = [part.long() for part in torch.split(windows, windows_per_pass) if len(part) == windows_per_pass]
+    weights = [part[:, 1, 1:].sum().item() for part in passes]
     with torch.no_grad():
-        return sum(loss(part).item() for part in passes) / len(passes)
+        nats = [loss(part).item() * weight for part, weight in zip(passes, weights, strict=True)]
+    return sum(nats) / sum(weights)
 
 
 class MasterWeights:
