@@ -59,6 +59,8 @@ def _create_once(database: Path, artifact_root: Path) -> None:
         with tempfile.TemporaryDirectory(dir=database.parent, prefix=".mlflow-") as folder:
             fresh = Path(folder) / "fresh.db"
             _migrate(fresh, artifact_root)
+            for log in ("-wal", "-shm"):  # of a deleted database: SQLite would play them into the new one
+                database.with_name(database.name + log).unlink(missing_ok=True)
             os.replace(fresh, database)
 
 

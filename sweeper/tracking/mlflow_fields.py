@@ -144,3 +144,14 @@ def _user() -> str:
         return getpass.getuser()
     except (KeyError, OSError):  # a container's user without a name
         return "unknown"
+
+
+def limits() -> dict[str, int]:
+    """MLflow's own, of the version at hand."""
+    from mlflow.utils import validation
+
+    return {
+        "param": validation.MAX_PARAM_VAL_LENGTH,
+        "tag": validation.MAX_TAG_VAL_LENGTH,
+        "digest": validation.MAX_DATASET_DIGEST_SIZE,
+    }

@@ -14,14 +14,13 @@ import logging
 import os
 import socket
 import time
-import uuid
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from sweeper.config import ConfigError
 from sweeper.tracking import mlflow_fields as fields
 from sweeper.tracking.atomic_json import read_json
+from sweeper.tracking.experiments import Experiments
 from sweeper.tracking.link_tree import link_tree
 from sweeper.tracking.mlflow_database import SQLITE, default_uri, open_client
 from sweeper.tracking.published import Published, exclusive
@@ -34,7 +33,6 @@ if TYPE_CHECKING:
 _log = logging.getLogger(__name__)
 
 SPLITS = ("train", "selection", "test")
-_STORE = "sweeper.store"  # of an experiment: a new database has another, and gets everything again
 # A server outage or a locked database: the run folder keeps the events, the next call sends them.
 _TRANSIENT = frozenset({"TEMPORARILY_UNAVAILABLE", "INTERNAL_ERROR", "REQUEST_LIMIT_EXCEEDED"})
 
@@ -44,32 +42,17 @@ class MlflowView:
         """Imports MLflow and opens the store, making it where there is none. Raises ConfigError."""
         self.output_dir = Path(output_dir)
         self.tracking_uri = tracking_uri or default_uri(self.output_dir)
-        self._artifact_root = self.output_dir.resolve() / "artifacts"
         self._opened_s = time.time()
-        self._client = open_client(self.tracking_uri, self._artifact_root)
+        artifact_root = self.output_dir.resolve() / "artifacts"
+        self._client = open_client(self.tracking_uri, artifact_root)
         self._redactor = Redactor.from_environment()
-        self._experiments: dict[str, tuple[str, str]] = {}  # task -> experiment id, store
+        self._experiments = Experiments(self._client, artifact_root if self.tracking_uri.startswith(SQLITE) else None)
         self._sweeps: dict[str, str] = {}  # parent run id -> sweep id
         self._warned: set[str] = set()
 
     def ensure_experiment(self, task: str) -> str:
         """The experiment's id; raises ConfigError where a person deleted it."""
-        if task not in self._experiments:
-            experiment = self._client.get_experiment_by_name(task)
-            if experiment is None:
-                location = str(self._artifact_root) if self.tracking_uri.startswith(SQLITE) else None
-                tags = {_STORE: uuid.uuid4().hex, "mlflow.experimentKind": "custom_model_development"}
-                self._experiments[task] = self._client.create_experiment(task, location, tags), tags[_STORE]
-            elif experiment.lifecycle_stage != "active":
-                raise ConfigError(
-                    "task.name", task, "its MLflow experiment was deleted",
-                    f"`mlflow experiments restore -x {experiment.experiment_id}`, or choose another output_dir",
-                )  # fmt: skip
-            else:
-                store = experiment.tags.get(_STORE) or uuid.uuid4().hex
-                self._client.set_experiment_tag(experiment.experiment_id, _STORE, store)
-                self._experiments[task] = experiment.experiment_id, store
-        return self._experiments[task][0]
+        return self._experiments.ensure(task)[0]
 
     def start_sweep(
         self, sweep_id: str, name: str, tags: Mapping[str, str], params: Mapping[str, Any], task: str | None = None
@@ -81,10 +64,10 @@ class MlflowView:
         """
         from mlflow.entities import Param, RunTag
 
-        experiment = self.ensure_experiment(task or next(iter(self._experiments)))
+        experiment = self.ensure_experiment(task or self._experiments.first)
         own = {f"sweeper.{key}": value for key, value in self._redactor.json(tags).items()}
         own |= {fields.STATE: "UNFINISHED", "sweeper.pid": str(os.getpid()), "sweeper.host": socket.gethostname()}
-        own = fields.spread_tags(own, max_length=_limits()["tag"])
+        own = fields.spread_tags(own, max_length=fields.limits()["tag"])
         found = self._find(experiment, fields.SWEEP_ID, sweep_id, kind=fields.SWEEP)
         if found is None:
             fixed = {fields.KIND: fields.SWEEP, fields.SWEEP_ID: sweep_id, "mlflow.source.name": "sweeper"}
@@ -92,7 +75,7 @@ class MlflowView:
         else:
             parent = found.info.run_id
             self._client.update_run(parent, status="RUNNING")
-        flat = fields.params(self._redactor.json(dict(params)), max_length=_limits()["param"])
+        flat = fields.params(self._redactor.json(dict(params)), max_length=fields.limits()["param"])
         known = found.data.params if found else {}  # a raised n_trials must not clash with the first start's
         self._client.log_batch(
             parent,
@@ -105,6 +88,8 @@ class MlflowView:
     def finish_sweep(self, state: str, parent_run_id: str | None = None) -> None:
         """`state` as of a run; the parent defaults to the sweep started last."""
         parent = parent_run_id or next(reversed(self._sweeps))
+        if self._deleted(parent):
+            return  # a person deleted it meanwhile: the next start of the sweep makes another
         self._client.set_tag(parent, fields.STATE, RunState(state).value)
         self._client.set_terminated(parent, fields.MLFLOW_STATUS[state])
 
@@ -120,18 +105,36 @@ class MlflowView:
                 self._publish(folder, parent_run_id)
             return True
         except MlflowException as error:
-            if error.error_code not in _TRANSIENT:
+            if error.error_code in _TRANSIENT:
+                self._warn("MLflow can't be reached, the run folders keep what it misses", str(error).splitlines()[0])
+                return False
+            _, store = self._experiments.ensure(folder.identity.config["task"]["name"])
+            if not self._deleted(Published.of(folder, store).mlflow_run_id):
                 raise
-            reason = str(error).splitlines()[0]
-            if reason not in self._warned:
-                self._warned.add(reason)
-                _log.warning("MLflow can't be reached, the run folders keep what it misses: %s", reason)
-            return False
+            self._warn(
+                "a person deleted this run in MLflow, which stays without it; its folder is whole", folder.run_id
+            )
+            return True
+
+    def _warn(self, text: str, detail: str) -> None:
+        """Once."""
+        if detail not in self._warned:
+            self._warned.add(detail)
+            _log.warning("%s: %s", text, detail)
+
+    def _deleted(self, mlflow_run_id: str | None) -> bool:
+        """Whether a person deleted the run in MLflow, for good or to its bin."""
+        from mlflow.exceptions import MlflowException
+
+        try:
+            return mlflow_run_id is not None and self._client.get_run(mlflow_run_id).info.lifecycle_stage == "deleted"
+        except MlflowException as error:
+            return bool(error.error_code == "RESOURCE_DOES_NOT_EXIST")
 
     def _publish(self, folder: RunFolder, parent_run_id: str | None) -> None:
         task = folder.identity.config["task"]["name"]
-        experiment = self.ensure_experiment(task)
-        published = Published.of(folder, self._experiments[task][1])
+        experiment, store = self._experiments.ensure(task)
+        published = Published.of(folder, store)
         events, end = folder.read(published.offset)
         batch = fields.translate(events)
         batch.tags = self._redactor.json(batch.tags)
@@ -163,9 +166,9 @@ class MlflowView:
         ):  # else it can't be there
             run = self._find(experiment, fields.RUN_ID, identity.run_id, kind=fields.RUN)
         if run is None:
-            tags = fields.run_tags(identity, max_length=_limits()["tag"])
+            tags = fields.run_tags(identity, max_length=fields.limits()["tag"])
             run = self._client.create_run(experiment, start_time=start_ms, tags=tags, run_name=identity.run_id)
-        digest_length = _limits()["digest"]
+        digest_length = fields.limits()["digest"]
         inputs = [
             DatasetInput(
                 Dataset(**fields.dataset_fields(identity, split, digest_length=digest_length)),
@@ -183,12 +186,12 @@ class MlflowView:
         assert run_id is not None
         if batch.finished:
             batch.tags |= self._closing_tags(folder)
-        params = fields.params(self._redactor.json(folder.identity.config), max_length=_limits()["param"])
+        params = fields.params(self._redactor.json(folder.identity.config), max_length=fields.limits()["param"])
         self._client.log_batch(
             run_id,
             metrics=[Metric(*point) for point in batch.points],
             params=[Param(key, value) for key, value in params.items()] if first else [],
-            tags=[RunTag(*tag) for tag in fields.fit_tags(batch.tags, max_length=_limits()["tag"]).items()],
+            tags=[RunTag(*tag) for tag in fields.fit_tags(batch.tags, max_length=fields.limits()["tag"]).items()],
         )
         if batch.started and published.artifacts:  # resumed after it had been closed as killed or failed
             self._client.update_run(run_id, status="RUNNING")
@@ -213,18 +216,18 @@ class MlflowView:
         """The irregular texts as a tag, where they fit: a table then needs no artifact."""
         path = folder.artifacts / "irregular.json"
         text = json.dumps(read_json(path), ensure_ascii=False) if path.exists() else ""
-        return {fields.IRREGULAR: text} if text and len(text) <= _limits()["tag"] else {}
+        return {fields.IRREGULAR: text} if text and len(text) <= fields.limits()["tag"] else {}
 
     def reconcile(self, task: str) -> None:
         """Brings MLflow up to what is on disk after a process died: sends what it misses, and closes what it
         shows as running though nothing runs."""
-        experiment = self.ensure_experiment(task)
+        experiment, store = self._experiments.ensure(task)
         for path in sorted((self.output_dir / RUNS).glob("*/run.json")):
             folder = RunFolder.open(path.parent)
             events_path = folder.path / "events.jsonl"
             if not events_path.exists() or folder.identity.config["task"]["name"] != task:
                 continue
-            published = Published.of(folder, self._experiments[task][1])
+            published = Published.of(folder, store)
             if published.offset != events_path.stat().st_size:
                 self.publish(folder, self._parent_of(experiment, folder.identity))
         for run in list(self._search(experiment, "attributes.status = 'RUNNING'")):  # pages shift when one is closed
@@ -273,17 +276,6 @@ class MlflowView:
             token = page.token
             if not token:
                 return
-
-
-def _limits() -> dict[str, int]:
-    """MLflow's own, of the version at hand."""
-    from mlflow.utils import validation
-
-    return {
-        "param": validation.MAX_PARAM_VAL_LENGTH,
-        "tag": validation.MAX_TAG_VAL_LENGTH,
-        "digest": validation.MAX_DATASET_DIGEST_SIZE,
-    }
 
 
 def _alive(pid: int) -> bool:

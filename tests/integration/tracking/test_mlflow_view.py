@@ -213,14 +213,46 @@ def test_an_outage_is_survived_and_made_up_for(
 
 
 def test_an_error_that_would_come_again_is_raised(
-    view: MlflowView, task: str, output_dir: Path, client: MlflowClient
+    view: MlflowView, task: str, output_dir: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    def refuse(*_: object, **__: object) -> None:
+        raise MlflowException.invalid_parameter_value("no such thing")
+
+    monkeypatch.setattr(view._client, "log_batch", refuse)
+    with pytest.raises(MlflowException, match="no such thing"):
+        view.publish(SyntheticRun(task=task).write(output_dir))
+
+
+def test_a_run_and_a_sweep_that_a_person_deleted_stay_deleted(
+    view: MlflowView, task: str, output_dir: Path, client: MlflowClient, caplog: pytest.LogCaptureFixture
+) -> None:
+    parent = start_sweep(view, task)
     folder = SyntheticRun(task=task, state=None).write(output_dir)
-    view.publish(folder)
+    view.publish(folder, parent)
     client.delete_run(only_run(client, task).info.run_id)
+    client.delete_run(parent)
     folder.finish("COMPLETE")
-    with pytest.raises(MlflowException, match="deleted"):
-        view.publish(folder)
+    assert view.publish(folder, parent)
+    view.finish_sweep("COMPLETE", parent)
+    assert runs_of(client, task) == []
+    assert f"its folder is whole: {folder.run_id}" in caplog.text
+
+
+def test_a_moved_folder_is_pointed_out_and_filled_again(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    before, after = tmp_path / "before", tmp_path / "after"
+    MlflowView(None, before).publish(SyntheticRun(task="moved").write(before))
+    before.rename(after)
+    MlflowView(None, after).reconcile("moved")
+    assert f"{before / 'artifacts'}, which is gone" in caplog.text
+    assert f"delete {after / 'mlflow.db'}" in caplog.text
+
+    (after / "mlflow.db").unlink()
+    after = after.rename(tmp_path / "filled again")  # MLflow keeps an opened database's address for the whole process
+    view = MlflowView(None, after)
+    view.reconcile("moved")
+    run = only_run(MlflowClient(tracking_uri=view.tracking_uri), "moved")
+    assert Path(run.info.artifact_uri).is_relative_to(after)
+    assert (Path(run.info.artifact_uri) / "config.yaml").is_file()
 
 
 def test_a_deleted_experiment_is_a_config_error(open_view: OpenView, client: MlflowClient, task: str) -> None:
