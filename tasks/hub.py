@@ -53,7 +53,7 @@ def read(data: DataConfig, split: str, columns: Sequence[str], labels: Sequence[
 
     hub_split = data.hub_splits.get(split, split)
     try:
-        table = datasets.load_dataset(str(data.hub_id), data.hub_name, split=hub_split)
+        table = datasets.load_dataset(str(data.hub_id), data.hub_name, split=hub_split, revision=data.revision)
     except (OSError, ValueError) as error:  # connection and look-up errors, an unknown split or configuration
         message = f"its split {hub_split!r} cannot be loaded: {' '.join(str(error).split())}"
         raise ConfigError(KEY, data.hub_id, message, "see task.data.hub_splits and task.data.hub_name") from None

@@ -65,3 +65,18 @@ def test_a_prepared_data_set_is_found_again_without_the_network(
     prepared.mkdir(parents=True)
     (prepared / "dataset_info.json").write_text("{}")
     assert hub.availability("someone/Reviews", allow_network=False) == hub.Availability(True, "cached")
+
+
+def test_a_revision_is_asked_for(task: TaskConfig, monkeypatch: pytest.MonkeyPatch) -> None:
+    import datasets
+
+    asked, load = [], datasets.load_dataset
+
+    def remembering(*args: str, revision: str | None, **kwargs: str) -> object:
+        asked.append(revision)
+        return load(*args, **kwargs)
+
+    monkeypatch.setattr(datasets, "load_dataset", remembering)
+    task.data.revision = "v1.0"
+    sources.load(sources.resolve(task, None, embedded_model=False, allow_network=False), task)
+    assert asked == ["v1.0", "v1.0"]
