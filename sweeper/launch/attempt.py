@@ -23,10 +23,13 @@ class Attempt:
         events, self._new = self._new, []
         return events
 
+    def has_finished(self) -> bool:
+        self._read()
+        return self.finished is not None
+
     def end(self, state: RunState, reason: Reason, detail: str, traceback: str | None = None) -> None:
         """Writes the `finished` event where there is none yet. Only for a run that nobody trains any more."""
-        self._read()
-        if self.finished is None:
+        if not self.has_finished():
             self.folder.finish(state, reason, detail, traceback)
 
     def fail(self, reason: Reason, detail: str, traceback: str | None = None) -> None:

@@ -11,6 +11,7 @@ and the meaning of a trial's value are others' business. A run that fails is a r
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -60,6 +61,11 @@ def announce(sweep: Sweep, runs: Runs, plan: SlotPlan, progress: Progress) -> No
     before = f" ({sweep.num_finished} of {sweep.num_trials} trials are finished)" if sweep.num_finished else ""
     runs_to_train = f"{progress.total} run{'s' * (progress.total != 1)}"
     progress.say(f"{sweep.name}: {runs_to_train}{before}, {plan.description}, data: {data.source}", style="bold")
+    for note in sweep.space.notes:
+        progress.say(note)
+    if number := sweep.num_left_failed:
+        left = f"{number} failed trial{'s are' if number > 1 else ' is'} left alone"
+        progress.say(f"{left}; retry_failed=true runs {'them' if number > 1 else 'it'} again", style="yellow")
     if data.kind is Source.DEMO:
         progress.say(DEMO_WARNING, style="bold yellow")
 
@@ -81,8 +87,10 @@ class Coordinator:
     books: Books
     progress: Progress
     stop: Stop
-    waiting: dict[str, Waiting] = field(default_factory=dict)  # run id -> asked for, not yet in a slot
-    live: dict[str, Attempt] = field(default_factory=dict)  # run id -> in a slot
+    waiting: dict[str, Waiting] = field(default_factory=dict)  # run id -> wants a slot
+    training: dict[str, Waiting] = field(default_factory=dict)  # run id -> has one
+    live: dict[str, Attempt] = field(default_factory=dict)  # run id -> has, or had one and must have it again
+    group_limits: dict[str, int] = field(default_factory=dict)  # group key -> runs, where memory was short for more
     results: dict[str, RunResult] = field(default_factory=dict)  # run id -> how it ended
     folders: dict[str, RunFolder] = field(default_factory=dict)  # of both
     open_trials: list[tuple[TrialRuns, list[str]]] = field(default_factory=list)  # and the ids of their runs
@@ -123,7 +131,8 @@ class Coordinator:
                 more = self.ask()
         # As long as more runs will come, the free slots take all there are; the last ones are shared among all slots.
         num_slots = len(free) if more else self.slots.plan.num_slots
-        groups = form_groups(list(self.waiting.values()), num_slots=num_slots, max_group=max_group) if free else []
+        at_hand = list(self.waiting.values()) if free else []
+        groups = form_groups(at_hand, num_slots=num_slots, max_group=max_group, limits=self.group_limits)
         training = min(len(self.slots.busy) + len(groups), self.slots.plan.num_slots)
         for slot, group in zip(free, groups, strict=False):
             self.start(slot, [member.run_id for member in group.runs], self.slots.plan.threads(training))
@@ -156,20 +165,32 @@ class Coordinator:
     def start(self, slot: Slot, run_ids: list[str], threads: int) -> None:
         folders = [self.folders[run_id] for run_id in run_ids]
         for folder in folders:
-            del self.waiting[folder.run_id]
-            self.live[folder.run_id] = Attempt(folder)
+            self.training[folder.run_id] = self.waiting.pop(folder.run_id)
+            if folder.run_id not in self.live:
+                self.live[folder.run_id] = Attempt(folder)
             self.progress.start(folder.run_id, display_name(folder))
         self.slots.train(slot, folders, threads=threads)
 
     def receive(self, ended: Ended) -> None:
-        """A group has left its slot: what its runs lack now, they will never get."""
-        for folder in ended.folders:
-            if (attempt := self.live.get(folder.run_id)) is None:
-                continue
+        """A group has left its slot: what its runs lack now, they will never get, unless memory was short."""
+        self.follow()
+        members = [self.training.pop(folder.run_id) for folder in ended.folders]
+        left = [member for member in members if member.run_id in self.live]
+        if ended.out_of_memory is not None:
+            self.regroup(left, ended.out_of_memory)
+            return
+        for member in left:
             if ended.death is not None:
-                attempt.fail(Reason.KILLED, ended.death)
+                self.live[member.run_id].fail(Reason.KILLED, ended.death)
             else:
-                attempt.fail(Reason.ERROR, "the worker was done with the run but the run has no end")
+                self.live[member.run_id].fail(Reason.ERROR, "the worker was done with the run but the run has no end")
+
+    def regroup(self, members: Sequence[Waiting], why: str) -> None:
+        """They wait again, and runs of their kind share a forward with half as many from now on."""
+        key, half = members[0].key, len(members) // 2
+        self.group_limits[key] = min(half, self.group_limits.get(key, half))
+        self.waiting |= {member.run_id: member for member in members}
+        self.progress.say(f"out of memory: {why}; trying at most {self.group_limits[key]} together", style="yellow")
 
     def follow(self) -> None:
         """New events of live runs to the progress; runs that finished to the study."""
@@ -183,8 +204,9 @@ class Coordinator:
             self.tell()
 
     def conclude(self, folder: RunFolder, finished: dict[str, Any]) -> None:
-        objective = folder.summary().get(self.sweep.objective)
-        self.results[folder.run_id] = RunResult(folder.run_id, finished["state"], objective, finished["reason"])
+        measured, state = folder.summary(), finished["state"]
+        objective, loss = measured.get(self.sweep.objective), measured.get("eval/loss")
+        self.results[folder.run_id] = RunResult(folder.run_id, state, objective, finished["reason"], loss)
         self.books.ended(folder)
         del self.folders[folder.run_id]
         if finished["state"] == RunState.FAILED:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 from sweeper.config import FULL, Architecture, RunConfig
@@ -101,8 +101,10 @@ def shared_time(costs: Sequence[float]) -> float:
     )
 
 
-def form_groups(waiting: Sequence[Waiting], *, num_slots: int, max_group: int) -> list[Group]:
-    """Every waiting run in one group of at most `max_group`, the longest group first.
+def form_groups(
+    waiting: Sequence[Waiting], *, num_slots: int, max_group: int, limits: Mapping[str, int] = {}
+) -> list[Group]:
+    """Every waiting run in one group of at most `max_group`, or what `limits` says for its key; the longest first.
 
     Cuts until each slot has a group (or each run is alone), then for as long as another cut lets the
     last slot finish earlier: runs of similar length stay together, a long one trains beside the short ones.
@@ -110,18 +112,19 @@ def form_groups(waiting: Sequence[Waiting], *, num_slots: int, max_group: int) -
     buckets: dict[str, list[Waiting]] = {}
     for run in sorted(waiting, key=lambda run: (-run.cost, run.run_id)):
         buckets.setdefault(run.key, []).append(run)
+    limits = {key: min(max_group, limits.get(key, max_group)) for key in buckets}
     groups = [Group(tuple(runs)) for runs in buckets.values()]
-    while cut := _next_cut(groups, num_slots, max_group):
+    while cut := _next_cut(groups, num_slots, limits):
         groups = cut
     return _longest_first(groups)
 
 
-def _next_cut(groups: Sequence[Group], num_slots: int, max_group: int) -> list[Group] | None:
+def _next_cut(groups: Sequence[Group], num_slots: int, limits: Mapping[str, int]) -> list[Group] | None:
     """The groups with one of them cut in two, or None where they are good as they are."""
     divisible = [group for group in groups if len(group.runs) > 1]
     if not divisible:
         return None
-    too_large = [group for group in divisible if len(group.runs) > max_group]
+    too_large = [group for group in divisible if len(group.runs) > limits[group.runs[0].key]]
     if too_large:
         return _cut(groups, too_large[0])
     if len(groups) < num_slots:

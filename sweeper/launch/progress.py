@@ -45,6 +45,8 @@ class RunStatus:
                     self.began = (event["time"], self.step)
             case "metrics":
                 self.metrics |= event["values"]
+            case "out_of_memory":
+                self.phase = "waiting for a smaller group"
             case "finished":
                 self.finished = event
 
@@ -84,7 +86,7 @@ class Progress:
         self.console, self.total, self.clock = console, total, clock
         self.began = clock()
         self.running: dict[str, RunStatus] = {}
-        self.num_done = self.num_failed = self.num_reused = 0
+        self.num_done = self.num_failed = self.num_stopped = self.num_reused = 0
 
     def __enter__(self) -> Self:
         return self
@@ -106,10 +108,11 @@ class Progress:
         """Its `finished` event has been taken."""
         status = self.running.pop(run_id)
         assert status.finished is not None
-        complete = status.finished["state"] in ("COMPLETE", "PRUNED")
-        self.num_done += 1
-        self.num_failed += not complete
-        self.say(f"{self.time_of_day()} {status.result()}", style="" if complete else "red")
+        state = status.finished["state"]
+        self.num_done += state != "KILLED"
+        self.num_stopped += state == "KILLED"
+        self.num_failed += state == "FAILED"
+        self.say(f"{self.time_of_day()} {status.result()}", style={"FAILED": "red", "KILLED": "yellow"}.get(state, ""))
 
     def reuse(self, name: str) -> None:
         """A run whose finished folder is at hand."""
@@ -123,6 +126,8 @@ class Progress:
     def sweep_line(self) -> str:
         done = f"{self.num_done} of {self.total} runs" if self.total else f"{self.num_done} runs"
         parts = [done, f"{self.num_failed} failed", f"{duration(self.clock() - self.began)} elapsed"]
+        if self.num_stopped:
+            parts.insert(2, f"{self.num_stopped} stopped")
         if self.num_reused:
             parts.insert(1, f"{self.num_reused} of them already there")
         return ", ".join(parts)

@@ -33,6 +33,7 @@ class Ended:
     folders: Sequence[RunFolder]
     death: str | None = None  # how the worker died, one line
     exit_code: int | None = None
+    out_of_memory: str | None = None  # what the allocator said; the runs without an end then need smaller groups
 
 
 @dataclass
@@ -91,8 +92,8 @@ class Slots:
         assert slot.worker is not None
         worker, folders = slot.worker, slot.folders
         slot.folders = ()
-        if worker.received() is not None:  # {"done": ...}: what came of the runs stands in their folders
-            return Ended(folders)
+        if (message := worker.received()) is not None:  # what came of the runs stands in their folders
+            return Ended(folders, out_of_memory=message["out_of_memory"])
         slot.worker = None
         exit_code = worker.end(time.monotonic() + GRACE_S)
         cause = f"was ended by {signal.Signals(-exit_code).name}" if exit_code < 0 else f"ended with code {exit_code}"

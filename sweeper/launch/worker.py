@@ -2,7 +2,8 @@
 
 Owns the process's signals, output, devices and threads, and turns an exception of the trainer into
 `finished` events of the runs it left unfinished. Events go to the run folders, never through the pipe.
-The pipe carries JSON: {"train": [folder, ...], "threads": n} one way, {"done": [run id, ...]} back.
+The pipe carries JSON: {"train": [folder, ...], "threads": n} one way; {"done": [run id, ...], "out_of_memory": line}
+back, where the line, mostly null, says that the unfinished runs need smaller groups.
 """
 
 from __future__ import annotations
@@ -16,7 +17,6 @@ import signal
 import sys
 import threading
 import time
-import traceback
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from multiprocessing.connection import Connection
@@ -26,15 +26,10 @@ from typing import Any
 
 from sweeper.launch.attempt import Attempt
 from sweeper.tracking.run_folder import Reason, RunFolder
+from sweeper.training.failure import described
 
 TRAINER = "sweeper.training.loop:train_group"
 GRACE_S = 5.0  # for a worker to leave after SIGTERM, before it is killed
-
-# What the allocators of torch, CUDA, cuBLAS, bitsandbytes and the kernel say; torch's own error is known by its name.
-OUT_OF_MEMORY_TEXTS = (
-    "out of memory", "can't allocate memory", "cannot allocate memory", "not enough memory", "failed to allocate",
-    "cublas_status_alloc_failed", "cudaerrormemoryallocation",
-)  # fmt: skip
 
 Trainer = Callable[..., None]
 
@@ -63,41 +58,45 @@ def main(connection: Connection) -> None:
     while paths := (command := commands.get()).get("train"):
         _use_threads(command["threads"])
         folders = [RunFolder.open(path) for path in paths]
-        train(folders, settings)
-        connection.send_bytes(json.dumps({"done": [folder.run_id for folder in folders]}).encode())
+        out_of_memory = train(folders, settings)
+        done = {"done": [folder.run_id for folder in folders], "out_of_memory": out_of_memory}
+        connection.send_bytes(json.dumps(done).encode())
 
 
-def train(folders: Sequence[RunFolder], settings: WorkerSettings) -> None:
-    """Every folder has a new `finished` event afterwards, whatever the trainer does."""
+def train(folders: Sequence[RunFolder], settings: WorkerSettings) -> str | None:
+    """Every folder has a new `finished` event afterwards, whatever the trainer does.
+
+    Except where several runs together ran out of memory: fewer of them may not. They get an `out_of_memory` event,
+    and its one line is returned.
+    """
     attempts = [Attempt(folder) for folder in folders]
     try:
         load_trainer(settings.trainer)(folders, slot=settings.slot)
     except Exception as error:
-        reason = Reason.OUT_OF_MEMORY if is_out_of_memory(error) else Reason.ERROR
-        trace = "".join(traceback.format_exception(error))
-        for attempt in attempts:
-            attempt.fail(reason, one_line(error), trace)
-    else:
-        for attempt in attempts:
-            attempt.fail(Reason.ERROR, f"{settings.trainer} returned before it finished the run")
+        return _fail(attempts, error)
+    for attempt in attempts:
+        attempt.fail(Reason.ERROR, f"{settings.trainer} returned before it finished the run")
+    return None
+
+
+def _fail(attempts: Sequence[Attempt], error: Exception) -> str | None:
+    left = [attempt for attempt in attempts if not attempt.has_finished()]
+    reason, detail, trace = described(error)
+    if len(left) > 1:
+        detail = f"{detail} (in a group of {len(left)} runs)"
+    if len(left) > 1 and reason is Reason.OUT_OF_MEMORY:
+        for attempt in left:
+            attempt.folder.append("out_of_memory", detail=detail, traceback=trace)
+        return detail
+    for attempt in left:
+        attempt.fail(reason, detail, trace)
+    return None
 
 
 def load_trainer(name: str) -> Trainer:
     module, _, function = name.partition(":")
     trainer: Trainer = getattr(importlib.import_module(module), function)
     return trainer
-
-
-def is_out_of_memory(error: BaseException) -> bool:
-    if isinstance(error, MemoryError) or any(kind.__name__ == "OutOfMemoryError" for kind in type(error).__mro__):
-        return True
-    allocates = isinstance(error, RuntimeError | OSError)
-    return allocates and any(text in str(error).lower() for text in OUT_OF_MEMORY_TEXTS)
-
-
-def one_line(error: BaseException) -> str:
-    lines = str(error).strip().splitlines()
-    return f"{type(error).__name__}: {lines[0]}" if lines else type(error).__name__
 
 
 def _leave(_signum: int, _frame: FrameType | None) -> None:
@@ -129,7 +128,7 @@ def _redirect_output(log: Path) -> None:
 
 
 def _use_threads(threads: int) -> None:
-    os.environ["OMP_NUM_THREADS"] = str(threads)  # for processes that the trainer might start
+    os.environ["OMP_NUM_THREADS"] = str(threads)  # read by torch when it is imported
     torch = sys.modules.get("torch")
     if torch is not None:
         torch.set_num_threads(threads)

@@ -29,7 +29,7 @@ import yaml
 
 from sweeper.config import RunConfig
 from sweeper.metrics import all_metrics
-from sweeper.tracking.atomic_json import read_json, sync_folder, write_json
+from sweeper.tracking.atomic_json import read_json, sync, write_json
 from sweeper.tracking.event_log import EventLog, decode_float, encode_float
 from sweeper.tracking.redaction import Redactor
 
@@ -104,7 +104,7 @@ class RunFolder:
             config = yaml.safe_dump(content["config"], sort_keys=False, allow_unicode=True)
             (folder.artifacts / "config.yaml").write_text(config, encoding="utf-8")
             write_json(folder._identity_path, content)  # last: a folder that has it is whole
-            sync_folder(folder.path.parent)
+            sync(folder.path.parent)
         return folder
 
     @classmethod

@@ -105,7 +105,10 @@ def load_base_model(key: BaseKey) -> BaseModel:
 
 
 def _load_tokenizer(key: BaseKey) -> PreTrainedTokenizerBase:
-    tokenizer: PreTrainedTokenizerBase = AutoTokenizer.from_pretrained(key.location, revision=key.revision)
+    try:
+        tokenizer: PreTrainedTokenizerBase = AutoTokenizer.from_pretrained(key.location, revision=key.revision)
+    except (OSError, ValueError) as error:
+        raise _cannot_load(key, error) from error
     if tokenizer.pad_token_id is None:  # Llama has none; padding is masked, so any token will do
         tokenizer.pad_token = tokenizer.eos_token or tokenizer.unk_token
     return tokenizer
@@ -133,10 +136,14 @@ def _load_weights(key: BaseKey, device: torch.device, *, pad: int) -> tuple[PreT
                 key.location, num_labels=key.num_labels, pad_token_id=pad, **options
             )
     except OSError as error:
-        raise ConfigError("model", key.location, f"cannot be loaded: {str(error).splitlines()[0]}",
-                          "set model.path=<folder> or check access to the hub") from error  # fmt: skip
+        raise _cannot_load(key, error) from error
     model, info = loaded
     return model.to(device), tuple(sorted(info["missing_keys"]))
+
+
+def _cannot_load(key: BaseKey, error: OSError | ValueError) -> ConfigError:
+    return ConfigError("model", key.location, f"cannot be loaded: {str(error).strip().splitlines()[0]}",
+                       "set model.path=<folder> or check access to the hub")  # fmt: skip
 
 
 def _bf16_pays() -> bool:

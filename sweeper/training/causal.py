@@ -40,10 +40,15 @@ class CausalData:
     parts: dict[Part, Encoded]
     max_new_tokens: int
     truncated: int
+    loss_on: LossOn = LossOn.ANSWER
 
     @property
     def num_train(self) -> int:
         return len(self.train)
+
+    @property
+    def reads_prefix(self) -> bool:
+        return self.loss_on is LossOn.ALL
 
 
 class CausalObjective:
@@ -66,16 +71,18 @@ class CausalObjective:
             parts=parts,
             max_new_tokens=config.task.max_new_tokens,
             truncated=train.truncated + sum(part.truncated for part in parts.values()),
+            loss_on=config.task.loss_on,
         )
 
     def weight(self, data: CausalData, indices: Sequence[int]) -> float:
         """How many target tokens these examples have."""
-        return sum(read.weight for index in indices for read in data.train[index].reads)
+        in_prefix = max(0, len(data.prefix) - 1) if data.reads_prefix else 0
+        return sum(in_prefix + len(data.train[index].reads) for index in indices)
 
     def loss_sums(self, batches: Sequence[Batch[CausalData]]) -> Forwarded:
         packed = [
             pack(batch.data.prefix, [batch.data.train[index] for index in batch.indices],
-                 row_tokens=batch.data.row_tokens, pad=self.base.pad)
+                 row_tokens=batch.data.row_tokens, pad=self.base.pad, read_prefix=batch.data.reads_prefix)
             for batch in batches
         ]  # fmt: skip
         stacked = stack(packed, pad=self.base.pad)
@@ -96,13 +103,14 @@ class CausalObjective:
         """Per run, in the order of its split."""
         verdicts: list[list[Verdict | None]] = [[None] * len(data.parts[part].examples) for data in datas]
         for chunk in _chunks(datas, part, self.base.pad):
-            lanes = [Lane(adapter_name(index), *rows.shape) for index, rows in zip(indices, chunk.rows, strict=True)]
+            lanes = [Lane(adapter_name(indices[run]), *rows.shape)
+                     for run, rows in zip(chunk.runs, chunk.rows, strict=True)]  # fmt: skip
             stacked = stack(chunk.rows, pad=self.base.pad)
             logits = self._read_logits(stacked, lanes)
-            for number, data in enumerate(datas):
-                found = self._judge(logits[stacked.run.to(logits.device) == number], data.parts[part])
-                for example, verdict in zip(chunk.examples[number], found, strict=True):
-                    verdicts[number][example] = verdict
+            for place, (run, examples) in enumerate(zip(chunk.runs, chunk.examples, strict=True)):
+                found = self._judge(logits[stacked.run.to(logits.device) == place], datas[run].parts[part])
+                for example, verdict in zip(examples, found, strict=True):
+                    verdicts[run][example] = verdict
         return [
             self._predictions(index, data, part, judged)
             for index, data, judged in zip(indices, datas, verdicts, strict=True)
@@ -204,19 +212,18 @@ class Verdict:
 
 @dataclass
 class _Chunk:
-    """One evaluation forward: for each run some rows, and which examples they hold."""
+    """One evaluation forward: which runs are in it, and for each its rows and the examples that they hold."""
 
+    runs: list[int]
     rows: list[Rows]
     examples: list[list[int]]
 
 
 def training_item(example: EncodedExample, prefix: Sequence[int], loss_on: LossOn) -> Item:
+    """What the example reads after the prefix; the prefix's own tokens are `pack`'s to read."""
     own = [*example.prompt[len(prefix) :], *example.answer]
     first = len(example.prompt) - len(prefix) if loss_on is LossOn.ANSWER else (0 if prefix else 1)
-    reads = [Read(offset - 1, own[offset], 0) for offset in range(first, len(own))]
-    if loss_on is LossOn.ALL:  # each example answers for the prefix too, as if it had a row of its own
-        reads += [Read(offset - len(prefix) - 1, prefix[offset], 0) for offset in range(1, len(prefix))]
-    return Item(own, reads=reads)
+    return Item(own, reads=[Read(offset - 1, own[offset], 0) for offset in range(first, len(own))])
 
 
 def scoring_item(example: EncodedExample, prefix: Sequence[int], label_tokens: Sequence[Sequence[int]]) -> Item:
@@ -228,7 +235,7 @@ def scoring_item(example: EncodedExample, prefix: Sequence[int], label_tokens: S
 
 
 def _chunks(datas: Sequence[CausalData], part: Part, pad: int) -> Iterator[_Chunk]:
-    """Splits every run's examples, longest first, into the same number of packed pieces."""
+    """Splits every run's examples, longest first, into packed pieces; a run with few is not in all of them."""
     prefixes = [shared_prefix([example.prompt for example in data.parts[part].examples]) for data in datas]
     items = [
         [scoring_item(example, prefix, data.parts[part].label_tokens) for example in data.parts[part].examples]
@@ -236,11 +243,12 @@ def _chunks(datas: Sequence[CausalData], part: Part, pad: int) -> Iterator[_Chun
     ]
     orders = [sorted(range(len(own)), key=lambda number, own=own: -len(own[number])) for own in items]  # type: ignore[misc]
     tokens = sum(len(item) for own in items for item in own)
-    num_chunks = min([-(-tokens // EVALUATION_TOKENS), *(len(own) for own in items)])
+    num_chunks = min(-(-tokens // EVALUATION_TOKENS), max(len(own) for own in items))
     for piece in range(num_chunks):
-        examples = [sorted(order[piece::num_chunks]) for order in orders]
+        runs = [run for run, order in enumerate(orders) if piece < len(order)]
+        examples = [sorted(orders[run][piece::num_chunks]) for run in runs]
         rows = [
-            pack(prefix, [own[number] for number in chosen], row_tokens=data.row_tokens, pad=pad)
-            for data, prefix, own, chosen in zip(datas, prefixes, items, examples, strict=True)
+            pack(prefixes[run], [items[run][number] for number in chosen], row_tokens=datas[run].row_tokens, pad=pad)
+            for run, chosen in zip(runs, examples, strict=True)
         ]
-        yield _Chunk(rows, examples)
+        yield _Chunk(runs, rows, examples)

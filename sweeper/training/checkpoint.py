@@ -8,7 +8,6 @@ every file: an incomplete or damaged one is passed over for the one before. Rand
 from __future__ import annotations
 
 import hashlib
-import json
 import os
 import shutil
 from collections.abc import Mapping
@@ -19,6 +18,8 @@ from typing import Any
 import torch
 from safetensors.torch import load_file, save_file
 from torch import Tensor
+
+from sweeper.tracking.atomic_json import read_json, sync, write_json
 
 KEPT = 2  # newest checkpoints: the last one and the one to fall back to
 MANIFEST = "manifest.json"
@@ -44,7 +45,7 @@ def latest_checkpoint(folder: Path) -> Checkpoint | None:
     """The newest complete and undamaged one."""
     for candidate in _by_step(folder):
         if _intact(candidate):
-            state = json.loads((candidate / "state.json").read_text(encoding="utf-8"))
+            state = read_json(candidate / "state.json")
             tensors = load_file(candidate / "optimizer.safetensors")
             return Checkpoint(
                 weights=load_file(candidate / "weights.safetensors"),
@@ -69,7 +70,7 @@ def load_best(folder: Path, step: int) -> dict[str, Tensor]:
 
 
 def _forget_unneeded_bests(folder: Path, *, newest: int | None) -> None:
-    states = [json.loads((kept / "state.json").read_text(encoding="utf-8")) for kept in _by_step(folder)]
+    states = [read_json(kept / "state.json") for kept in _by_step(folder)]
     needed = {newest, *(state["progress"].get("best_step") for state in states)}
     for best in folder.glob("best-*"):
         if int(best.name.removeprefix("best-")) not in needed:
@@ -86,22 +87,14 @@ def _publish(
     save_file(plain, scratch / "weights.safetensors")
     save_file({name: tensor.detach().contiguous().cpu() for name, tensor in optimizer.items()},
               scratch / "optimizer.safetensors")  # fmt: skip
-    (scratch / "state.json").write_text(json.dumps(state), encoding="utf-8")
+    write_json(scratch / "state.json", state)
     digests = {path.name: _digest(path) for path in sorted(scratch.iterdir())}
-    (scratch / MANIFEST).write_text(json.dumps(digests), encoding="utf-8")
-    for path in scratch.iterdir():
-        _sync(path)
+    for path in scratch.glob("*.safetensors"):
+        sync(path)
+    write_json(scratch / MANIFEST, digests)  # last, and with it the folder's entries
     shutil.rmtree(target, ignore_errors=True)
     os.replace(scratch, target)
-    _sync(target.parent)
-
-
-def _sync(path: Path) -> None:
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
+    sync(target.parent)
 
 
 def _by_step(folder: Path) -> list[Path]:
@@ -110,7 +103,7 @@ def _by_step(folder: Path) -> list[Path]:
 
 def _intact(folder: Path) -> bool:
     try:
-        digests = json.loads((folder / MANIFEST).read_text(encoding="utf-8"))
+        digests = read_json(folder / MANIFEST)
         return all(_digest(folder / name) == digest for name, digest in digests.items())
     except (OSError, ValueError):
         return False

@@ -8,41 +8,44 @@ A run that is done, diverged or stopped early leaves the group; the others do no
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
-from functools import lru_cache
+from collections.abc import Callable, Sequence
 from itertools import zip_longest
 from typing import Any
 
 import torch
 
-from sweeper.config import ConfigError, RunConfig, run_config
+from sweeper.config import RunConfig, run_config
 from sweeper.peft_method import PeftMethod
 from sweeper.tracking.run_folder import RunFolder
 from sweeper.training import cost
 from sweeper.training.base_model import BaseKey, BaseModel, load_base_model
 from sweeper.training.causal import CausalObjective
 from sweeper.training.data import run_splits
+from sweeper.training.failure import described, is_out_of_memory
 from sweeper.training.head import HeadObjective
 from sweeper.training.methods import Method, attach
 from sweeper.training.objective import Batch, Objective, Part
 from sweeper.training.results import Finisher, score
-from sweeper.training.run import Diverged, Run
+from sweeper.training.run import Run
+from sweeper.training.warm_base import WarmBase
 from tasks.task import load_task
+
+warm_base = WarmBase(load_base_model)  # of this worker process
 
 
 def train_group(folders: Sequence[RunFolder], *, slot: int) -> None:
     """Trains, evaluates and finishes these runs, from their newest checkpoints where they have some.
 
-    Diverged runs are finished here as FAILED. Any other exception (out of memory, bad data, a bug) is the
-    caller's: it tells of all runs of the group that are not finished yet.
+    What goes wrong in one run alone (it diverges, its config does not fit the model, its files can't be written)
+    finishes it here as FAILED. Any other exception (out of memory, a bug) is the caller's: it tells of all runs of
+    the group that are not finished yet.
     """
     configs = [run_config(folder.identity.config) for folder in folders]
     methods = [PeftMethod.from_config(config.peft) for config in configs]
     cost.reset_peak_memory()
     for folder in folders:
         folder.progress(0, 0, 0.0, "loading")
-    with borrowed_base(BaseKey.of(configs[0], methods[0])) as base:
+    with warm_base.lend(BaseKey.of(configs[0], methods[0])) as base:
         method = attach(base, methods, [config.seed for config in configs])
         objective = objective_for(base, method)
         opened = [
@@ -53,7 +56,7 @@ def train_group(folders: Sequence[RunFolder], *, slot: int) -> None:
         train(runs, objective, finish=Finisher(base, method, objective, group_size=len(runs)))
         method.detach()
     if not method.leaves_no_trace:
-        _warm.cache_clear()
+        warm_base.drop()
 
 
 def train(runs: Sequence[Run], objective: Objective[Any], *, finish: Callable[[Sequence[Run]], None]) -> None:
@@ -63,11 +66,17 @@ def train(runs: Sequence[Run], objective: Objective[Any], *, finish: Callable[[S
         optimizer_step(active, objective)
         evaluate([run for run in active if not run.failed and run.due(run.config.train.eval_every)], objective)
         for run in active:
-            run.show("training")
-            if run.due(run.config.train.save_every) and not run.done:
-                run.checkpoint()
+            if not run.failed:
+                keep(run)
         finish([run for run in active if run.done and not run.failed])
         active = [run for run in active if not run.done]
+
+
+def keep(run: Run) -> None:
+    with run.alone():
+        run.show("training")
+        if run.due(run.config.train.save_every) and not run.done:
+            run.checkpoint()
 
 
 def optimizer_step(runs: Sequence[Run], objective: Objective[Any]) -> None:
@@ -86,54 +95,41 @@ def optimizer_step(runs: Sequence[Run], objective: Objective[Any]) -> None:
             loss_sums[batch.index] += loss
             tokens[batch.index] += count
     for run in runs:
-        try:
+        with run.alone():
             run.update(loss_sums[run.index], weight_of[run.index])
-        except Diverged as error:
-            run.failed = True
-            run.folder.finish("FAILED", reason="diverged", detail=str(error))
     seconds = time.perf_counter() - started
     for run in runs:
         if not run.failed:
-            run.account(seconds, tokens[run.index])
+            with run.alone():
+                run.account(seconds, tokens[run.index])
 
 
 def evaluate(runs: Sequence[Run], objective: Objective[Any]) -> None:
     """Scores the runs on their selection split, all in the same forwards."""
     for run, measured in score(runs, objective, Part.EVAL):
-        run.judge(measured.values)
-        if not run.done:  # the last point is that of the weights which are kept: `results.Finisher`
-            run.log(measured.values)
+        with run.alone():
+            run.judge(measured.values)
+            if not run.done:  # the last point is that of the weights which are kept: `results.Finisher`
+                run.log(measured.values)
 
 
 def open_run(
     folder: RunFolder, config: RunConfig, index: int, *, slot: int, method: Method, objective: Objective[Any]
 ) -> Run | None:
-    """The run at its newest checkpoint, or at its start; None, and FAILED, where its config does not work out."""
+    """The run at its newest checkpoint, or at its start; None, and FAILED, where it does not get that far."""
     try:
         splits = run_splits(config, digest=folder.identity.data["digest"])
         prepared = objective.prepare(config, load_task(config.task), splits)
         run = Run(folder, config, index, prepared, method.parameters(index))
-    except ConfigError as error:
+        step = run.resume()
+    except Exception as error:
+        if is_out_of_memory(error):
+            raise
         folder.started(slot)
-        folder.finish("FAILED", reason="error", detail=str(error))
+        folder.finish("FAILED", *described(error))
         return None
-    folder.started(slot, resumed_from_step=run.resume())
+    folder.started(slot, resumed_from_step=step)
     return run
-
-
-@contextmanager
-def borrowed_base(key: BaseKey) -> Iterator[BaseModel]:
-    """Stays warm from group to group, unless the method trains these very weights or something went wrong."""
-    try:
-        yield load_base_model(key) if key.mutable else _warm(key)
-    except BaseException:
-        _warm.cache_clear()
-        raise
-
-
-@lru_cache(maxsize=1)
-def _warm(key: BaseKey) -> BaseModel:
-    return load_base_model(key)
 
 
 def objective_for(base: BaseModel, method: Method) -> Objective[Any]:

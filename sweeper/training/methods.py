@@ -31,7 +31,8 @@ class Method(Protocol):
     model: Any  # the base model, or PEFT's around it
     leaves_no_trace: bool  # whether the next group may have the same base model after `detach`
 
-    def parameters(self, index: int) -> dict[str, nn.Parameter]: ...
+    def parameters(self, index: int) -> dict[str, nn.Parameter]:
+        """Raises ConfigError where this run's method does not fit the base model."""
 
     def use(self, lanes: Sequence[Lane]) -> None:
         """Says which runs' rows the next forward holds."""
@@ -134,7 +135,7 @@ class Adapter(Frozen):
     def __init__(self, base: BaseModel, method: PeftMethod, seed: int) -> None:
         super().__init__(base, method, seed)
         initialise_fresh(base, seed)
-        self.peft_model = _add_adapters(base, [method], [seed])
+        self.peft_model, _ = _add_adapters(base, [method], [seed])
         self.model = self.peft_model
         if self.peft_model.peft_config[adapter_name(0)].is_prompt_learning:
             _refuse_key_value_prompts(self.peft_model.peft_config[adapter_name(0)])
@@ -174,13 +175,18 @@ class StackedLora(Adapter):
     def __init__(self, base: BaseModel, methods: Sequence[PeftMethod], seeds: Sequence[int]) -> None:
         Frozen.__init__(self, base, methods[0], seeds[0])
         initialise_fresh(base, seeds[0])
-        self.peft_model = _add_adapters(base, methods, seeds)
+        self.peft_model, self.refused = _add_adapters(base, methods, seeds)
         self.peft_model.eval()  # see stacked_lora: the frozen weights drop nothing
         self.model = self.peft_model.get_base_model()
         self.stack = LoraStack(self.peft_model)
         for index in range(len(methods)):
             for weight in _adapter_weights(self.peft_model, adapter_name(index)).values():
                 weight.requires_grad_(True)  # PEFT freezes all but the adapter that it calls active
+
+    def parameters(self, index: int) -> dict[str, nn.Parameter]:
+        if index in self.refused:
+            raise self.refused[index]
+        return super().parameters(index)
 
     def use(self, lanes: Sequence[Lane]) -> None:
         self.stack.lanes = lanes
@@ -209,25 +215,35 @@ def _adapter_weights(model: PeftModel, name: str) -> dict[str, nn.Parameter]:
     return {key: weight for key, weight in model.named_parameters() if _marked(name) in f".{key}."}
 
 
-def _add_adapters(base: BaseModel, methods: Sequence[PeftMethod], seeds: Sequence[int]) -> PeftModel:
+def _add_adapters(
+    base: BaseModel, methods: Sequence[PeftMethod], seeds: Sequence[int]
+) -> tuple[PeftModel, dict[int, ConfigError]]:
+    """An adapter for every run whose method fits the base model, and why the others' do not.
+
+    Raises ConfigError where none fits.
+    """
     model: PeftModel | None = None
+    refused: dict[int, ConfigError] = {}
     for index, (method, seed) in enumerate(zip(methods, seeds, strict=True)):
         with torch.random.fork_rng():
             torch.manual_seed(seed)  # PEFT draws from the global generator
-            config = _peft_config(base, method)
-            if model is None:
-                model = _get_peft_model(base, config, index)
-            else:
-                model.add_adapter(adapter_name(index), config)
-    assert model is not None
-    return model
+            try:
+                model = _add_adapter(base, model, _peft_config(base, method), index)
+            except ConfigError as error:
+                refused[index] = error
+    if model is None:
+        raise refused[0]
+    return model, refused
 
 
-def _get_peft_model(base: BaseModel, config: PeftConfig, index: int) -> PeftModel:
+def _add_adapter(base: BaseModel, model: PeftModel | None, config: PeftConfig, index: int) -> PeftModel:
     try:
-        model: PeftModel = get_peft_model(base.model, config, adapter_name=adapter_name(index))
+        if model is None:
+            made: PeftModel = get_peft_model(base.model, config, adapter_name=adapter_name(index))
+            return made
+        model.add_adapter(adapter_name(index), config)
     except ValueError as error:
-        raise ConfigError("peft.type", config.peft_type, str(error).splitlines()[0]) from error
+        raise ConfigError("peft.type", PeftType(config.peft_type).value, str(error).splitlines()[0]) from error
     return model
 
 

@@ -11,24 +11,9 @@ from torch import nn
 from torch.optim.lr_scheduler import LRScheduler
 from transformers import get_scheduler
 
+from sweeper import optimizer_names
 from sweeper.config import ConfigError, TrainConfig, suggestion
 
-# Transformers' names -> (package, class, arguments).
-NAMED: dict[str, tuple[str, str, dict[str, Any]]] = {
-    "adamw_torch": ("torch", "AdamW", {}),
-    "adamw_torch_fused": ("torch", "AdamW", {}),  # fused wherever PyTorch can, under either name
-    "sgd": ("torch", "SGD", {}),
-    "adafactor": ("torch", "Adafactor", {}),
-    "adagrad": ("torch", "Adagrad", {}),
-    "rmsprop": ("torch", "RMSprop", {}),
-    "adamw_bnb_8bit": ("bitsandbytes", "AdamW8bit", {}),
-    "adamw_8bit": ("bitsandbytes", "AdamW8bit", {}),
-    "paged_adamw_32bit": ("bitsandbytes", "PagedAdamW32bit", {}),
-    "paged_adamw_8bit": ("bitsandbytes", "PagedAdamW8bit", {}),
-    "lion_8bit": ("bitsandbytes", "Lion8bit", {}),
-    "paged_lion_8bit": ("bitsandbytes", "PagedLion8bit", {}),
-    "paged_lion_32bit": ("bitsandbytes", "PagedLion32bit", {}),
-}
 # Paging moves optimiser state between a GPU and its host; where there is no GPU the state is in host memory anyway.
 UNPAGED = {"PagedAdamW32bit": ("torch", "AdamW")}
 
@@ -39,7 +24,7 @@ def build_optimizer(train: TrainConfig, parameters: Mapping[str, nn.Parameter]) 
     Raises ConfigError for an unknown name or an argument that the optimiser does not take.
     """
     device = next(iter(parameters.values())).device
-    package, name, defaults = _named(train.optimizer)
+    package, name, defaults = optimizer_names.find(train.optimizer)
     if device.type != "cuda":
         package, name = UNPAGED.get(name, (package, name))
     optimizer_class = getattr(_module(package), name)
@@ -59,27 +44,19 @@ def build_optimizer(train: TrainConfig, parameters: Mapping[str, nn.Parameter]) 
 
 
 def build_scheduler(train: TrainConfig, optimizer: torch.optim.Optimizer, num_steps: int) -> LRScheduler:
-    """`train.warmup_steps` below 1 is a share of all steps, as in Transformers."""
-    warmup = train.warmup_steps if train.warmup_steps >= 1 else train.warmup_steps * num_steps
-    specific = {"min_lr_rate": 0.1} if train.lr_scheduler_type == "cosine_with_min_lr" else None
-    if train.lr_scheduler_type == "warmup_stable_decay":
-        specific = {"num_decay_steps": max(1, num_steps // 10)}
+    """Numbers of steps below 1 are a share of all steps, as in Transformers."""
+    specific = dict(train.lr_scheduler_args)
+    if "num_decay_steps" in specific:
+        specific["num_decay_steps"] = max(1, _num_steps(specific["num_decay_steps"], num_steps))
     scheduler: LRScheduler = get_scheduler(
-        train.lr_scheduler_type, optimizer, int(warmup), num_steps, scheduler_specific_kwargs=specific
-    )
+        train.lr_scheduler_type, optimizer, _num_steps(train.warmup_steps, num_steps), num_steps,
+        scheduler_specific_kwargs=specific,
+    )  # fmt: skip
     return scheduler
 
 
-def _named(name: str) -> tuple[str, str, dict[str, Any]]:
-    if name in NAMED:
-        return NAMED[name]
-    for package in ("torch", "bitsandbytes"):
-        candidate = getattr(_module(package), name, None)
-        if inspect.isclass(candidate) and issubclass(candidate, torch.optim.Optimizer):
-            return package, name, {}
-    classes = [key for key in dir(torch.optim) if key[0].isupper()]
-    raise ConfigError("train.optimizer", name, "no such optimiser in Transformers' names, torch.optim or bitsandbytes",
-                      suggestion(name, [*NAMED, *classes]))  # fmt: skip
+def _num_steps(steps_or_share: float, num_steps: int) -> int:
+    return int(steps_or_share if steps_or_share >= 1 else steps_or_share * num_steps)
 
 
 def _module(package: str) -> Any:

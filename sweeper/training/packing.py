@@ -21,12 +21,11 @@ PREFIX, PADDING = 0, -1  # owners of tokens that belong to no example
 
 @dataclass(frozen=True)
 class Read:
-    """One prediction that matters: the logits after `parent` tokens should name `target`."""
+    """One prediction that matters: the logits of the token at `offset` should name `target`."""
 
-    offset: int  # of the predicting token within its trunk or branch; negative counts back from the prefix's end
+    offset: int  # of the predicting token within its trunk or branch; -1 in the trunk is the prefix's last
     target: int  # token id
     branch: int  # 0 for the trunk, else 1 + the index of the branch
-    weight: float = 1.0
 
 
 @dataclass(frozen=True)
@@ -43,7 +42,7 @@ class Item:
 
 @dataclass
 class Rows:
-    """Packed rows and the flat list of their reads, in the order of the items."""
+    """Packed rows and the flat list of their reads: the prefixes' first, then in the order of the items."""
 
     input_ids: Tensor  # [R, T] int64
     position_ids: Tensor  # [R, T] int64
@@ -51,9 +50,7 @@ class Rows:
     branch: Tensor  # [R, T] int64: 0 trunk, 1 + branch index
     read_at: Tensor  # [N] int64, flat index into R * T
     target: Tensor  # [N] int64
-    weight: Tensor  # [N] float32
-    item: Tensor  # [N] int64, index of the item read
-    read_branch: Tensor  # [N] int64
+    weight: Tensor  # [N] float32, how many examples the read counts for: all of the row in the prefix, else one
     num_tokens: int = field(default=0)  # without padding
 
     @property
@@ -93,14 +90,17 @@ def assign_rows(lengths: Sequence[int], capacity: int) -> list[list[int]]:
         num_rows += 1
 
 
-def pack(prefix: Sequence[int], items: Sequence[Item], *, row_tokens: int, pad: int) -> Rows:
-    """Rows of at most `row_tokens` tokens, prefix included, unless a single item is longer than that."""
+def pack(prefix: Sequence[int], items: Sequence[Item], *, row_tokens: int, pad: int, read_prefix: bool = False) -> Rows:
+    """Rows of at most `row_tokens` tokens, prefix included, unless a single item is longer than that.
+
+    With `read_prefix` the prefix's own tokens are targets too, each read once a row.
+    """
     capacity = max(1, row_tokens - len(prefix))
     rows = assign_rows([len(item) for item in items], capacity)
     width = len(prefix) + max(sum(len(items[index]) for index in row) for row in rows)
     layout = _Layout(len(rows), width, pad)
     for row, members in enumerate(rows):
-        layout.place_prefix(row, prefix)
+        layout.place_prefix(row, prefix, read_for=len(members) if read_prefix else 0)
         for index in members:
             layout.place(row, index, items[index], len(prefix))
     return layout.rows()
@@ -116,10 +116,13 @@ class _Layout:
         self.owners = [[PADDING] * width for _ in range(num_rows)]
         self.branches = [[0] * width for _ in range(num_rows)]
         self.end = [0] * num_rows
-        self.reads: list[tuple[int, int, int, float, int]] = []  # item, flat index, target, weight, branch
+        self.reads: list[tuple[int, int, int, int]] = []  # item (-1: a prefix), flat index, target, weight
 
-    def place_prefix(self, row: int, prefix: Sequence[int]) -> None:
-        self._write(row, prefix, 0, PREFIX, 0)
+    def place_prefix(self, row: int, prefix: Sequence[int], *, read_for: int) -> None:
+        """`read_for`: examples that answer for its tokens."""
+        start = row * self.width + self._write(row, prefix, 0, PREFIX, 0)
+        if read_for:
+            self.reads += [(-1, start + column, target, read_for) for column, target in enumerate(prefix[1:])]
 
     def place(self, row: int, index: int, item: Item, prefix_length: int) -> None:
         starts = [self._write(row, item.trunk, prefix_length, index + 1, 0)]
@@ -128,7 +131,7 @@ class _Layout:
             starts.append(self._write(row, tokens, after_trunk, index + 1, number))
         for read in item.reads:
             column = starts[read.branch] + read.offset if read.offset >= 0 else prefix_length + read.offset
-            self.reads.append((index, row * self.width + column, read.target, read.weight, read.branch))
+            self.reads.append((index, row * self.width + column, read.target, 1))
 
     def _write(self, row: int, tokens: Sequence[int], position: int, owner: int, branch: int) -> int:
         start, stop = self.end[row], self.end[row] + len(tokens)
@@ -141,7 +144,7 @@ class _Layout:
 
     def rows(self) -> Rows:
         reads = sorted(self.reads, key=lambda read: read[0])  # stable: an item's reads keep their order
-        item, read_at, target, weight, branch = zip(*reads, strict=True) if reads else ((), (), (), (), ())
+        _, read_at, target, weight = zip(*reads, strict=True) if reads else ((), (), (), ())
         return Rows(
             input_ids=torch.tensor(self.ids),
             position_ids=torch.tensor(self.positions),
@@ -150,8 +153,6 @@ class _Layout:
             read_at=torch.tensor(read_at, dtype=torch.long),
             target=torch.tensor(target, dtype=torch.long),
             weight=torch.tensor(weight, dtype=torch.float32),
-            item=torch.tensor(item, dtype=torch.long),
-            read_branch=torch.tensor(branch, dtype=torch.long),
             num_tokens=sum(self.end),
         )
 
@@ -200,8 +201,6 @@ def stack(batches: Sequence[Rows], *, pad: int) -> Stack:
         row, column = rows.read_at // rows.shape[1], rows.read_at % rows.shape[1]
         return (number * num_rows + row) * width + column
 
-    joined = {name: torch.cat([getattr(rows, name) for rows in batches]) for name in
-              ("target", "weight", "item", "read_branch")}  # fmt: skip
     read_at = torch.cat([moved(number, rows) for number, rows in enumerate(batches)])
     run = torch.cat([torch.full_like(rows.target, number) for number, rows in enumerate(batches)])
     whole = Rows(
@@ -210,7 +209,8 @@ def stack(batches: Sequence[Rows], *, pad: int) -> Stack:
         owner=padded("owner", PADDING),
         branch=padded("branch", 0),
         read_at=read_at,
+        target=torch.cat([rows.target for rows in batches]),
+        weight=torch.cat([rows.weight for rows in batches]),
         num_tokens=sum(rows.num_tokens for rows in batches),
-        **joined,
     )
     return Stack(whole, run, num_rows)

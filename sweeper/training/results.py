@@ -27,20 +27,28 @@ class Scored:
 
 
 def score(runs: Sequence[Run], objective: Objective[Any], part: Part) -> list[tuple[Run, Scored]]:
-    """Predictions and metrics of these runs on one split, those without the split left out."""
+    """Predictions and metrics of these runs on one split, those without the split left out.
+
+    A run whose weights or whose loss is not finite fails here, alone.
+    """
     runs = [run for run in runs if part in run.data.parts]
+    for run in runs:
+        with run.alone():
+            run.require_finite_weights()
+            run.show("evaluating")
+    runs = [run for run in runs if not run.failed]
     if not runs:
         return []
-    for run in runs:
-        run.show("evaluating")
     started = time.perf_counter()
     predicted = objective.predict([run.index for run in runs], [run.data for run in runs], part)
     seconds = time.perf_counter() - started
     scored = []
     for run, predictions in zip(runs, predicted, strict=True):
-        run.progress.eval_s += seconds
-        values = {f"{part.value}/{name}": value for name, value in run.data.task.score(predictions).items()}
-        scored.append((run, Scored(predictions, values)))
+        with run.alone():
+            run.progress.eval_s += seconds
+            values = {f"{part.value}/{name}": value for name, value in run.data.task.score(predictions).items()}
+            run.require_finite(loss := f"{part.value}/loss", values[loss])
+            scored.append((run, Scored(predictions, values)))
     return scored
 
 
@@ -55,15 +63,21 @@ class Finisher:
 
     def __call__(self, runs: Sequence[Run]) -> None:
         for run in runs:
-            run.load_best()
-        for run, selected in score(runs, self.objective, Part.EVAL):
-            run.log(selected.values)
-        for run, reported in score(runs, self.objective, Part.TEST):
-            run.show("saving")
-            run.log({**reported.values, **self._summary(run)})
-            self._write(run, reported.predictions)
-            shutil.rmtree(run.folder.checkpoints, ignore_errors=True)
-            run.folder.finish("COMPLETE")
+            with run.alone():
+                run.load_best()
+        for run, selected in score(_sound(runs), self.objective, Part.EVAL):
+            with run.alone():
+                run.log(selected.values)
+        for run, reported in score(_sound(runs), self.objective, Part.TEST):
+            with run.alone():
+                self._leave(run, reported)
+
+    def _leave(self, run: Run, reported: Scored) -> None:
+        run.show("saving")
+        run.log({**reported.values, **self._summary(run)})
+        self._write(run, reported.predictions)
+        shutil.rmtree(run.folder.checkpoints, ignore_errors=True)
+        run.folder.finish("COMPLETE")
 
     def _summary(self, run: Run) -> dict[str, float]:
         progress = run.progress
@@ -99,3 +113,7 @@ class Finisher:
         events, _ = run.folder.read()
         if run.parameters:
             pictures.loss_curve(events, artifacts / "loss_curve.png")
+
+
+def _sound(runs: Sequence[Run]) -> list[Run]:
+    return [run for run in runs if not run.failed]

@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
@@ -19,15 +20,12 @@ from sweeper.config import RunConfig
 from sweeper.metrics import MAXIMIZE, direction
 from sweeper.tracking.run_folder import RunFolder
 from sweeper.training.checkpoint import Checkpoint, latest_checkpoint, load_best, save_best, save_checkpoint
+from sweeper.training.failure import Diverged, described, is_out_of_memory
 from sweeper.training.objective import Batch, Data
 from sweeper.training.optim import build_optimizer, build_scheduler
 from sweeper.training.stacked_lora import keyed_generator
 
 PROGRESS_EVERY_S = 0.5
-
-
-class Diverged(ArithmeticError):
-    """The loss or the gradient is no longer a number."""
 
 
 @dataclass
@@ -90,6 +88,17 @@ class Run:
     @property
     def epoch(self) -> float:
         return self.progress.step / self.steps_per_epoch
+
+    @contextmanager
+    def alone(self) -> Iterator[None]:
+        """What goes wrong inside fails this run and no other; out of memory concerns the whole group, and is raised."""
+        try:
+            yield
+        except Exception as error:
+            if is_out_of_memory(error):
+                raise
+            self.failed = True
+            self.folder.finish("FAILED", *described(error))
 
     # Data order.
 
@@ -189,11 +198,12 @@ class Run:
         return isinstance(every, int) and self.progress.step % every == 0
 
     def judge(self, scores: Mapping[str, float]) -> None:
-        """Remembers the best weights and stops the run that no longer gains."""
+        """Remembers the best weights and stops the run that no longer gains. Raises Diverged without a score."""
         train, state = self.config.train, self.progress
         if not (train.load_best_model_at_end or train.early_stopping_patience):
             return
         score = scores[train.metric_for_best_model]
+        self.require_finite(train.metric_for_best_model, score)
         sign = 1 if direction(train.metric_for_best_model) == MAXIMIZE else -1
         if state.best_score is None or sign * score > sign * state.best_score:
             state.best_score, state.best_step, state.evaluations_without_gain = score, state.step, 0
@@ -206,6 +216,17 @@ class Run:
     def weights(self) -> dict[str, Tensor]:
         """The trained tensors by names that do not depend on the run's place in the group."""
         return {_placeless(name, self.index): weight for name, weight in self.parameters.items()}
+
+    def require_finite_weights(self) -> None:
+        """Raises Diverged: a last step can break what no later loss would tell."""
+        for name, weight in self.weights().items():
+            if not torch.isfinite(weight).all():
+                raise Diverged(f"weights of {name} are not finite at step {self.progress.step}")
+
+    def require_finite(self, name: str, value: float) -> None:
+        """Raises Diverged."""
+        if not math.isfinite(value):
+            raise Diverged(f"{name} is {value:g} at step {self.progress.step}")
 
     def checkpoint(self) -> None:
         optimizer = self.optimizer.state_dict()

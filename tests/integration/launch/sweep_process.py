@@ -20,6 +20,7 @@ from sweeper.launch.books import Books
 from sweeper.launch.group import DataSize
 from sweeper.launch.runs import Data, Runs
 from sweeper.search.options import LauncherOptions
+from sweeper.search.space import Space
 from sweeper.search.study import RunResult, TrialRuns
 
 TRAINER = "tests.integration.launch.fake_trainer:train_group"
@@ -32,7 +33,8 @@ class ListSweep:
 
     sweep_id, name, objective, is_single = "5eed5eed00", "list of runs", "eval/accuracy", False
     launcher = LauncherOptions(slots=2, threads=1, max_group=1)
-    num_failed = 0
+    space = Space((), (0,))
+    num_failed = num_left_failed = 0
 
     def __init__(self, output_dir: Path, trials: Sequence[tuple[str, float]]) -> None:
         self.base = RunConfig(output_dir=str(output_dir), peft=dict(LORA))

@@ -97,7 +97,7 @@ def test_exception_fails_the_unfinished_runs_of_the_group_with_its_traceback(
     for folder in (bad, later):
         event = last_finished(folder)
         assert (event["state"], event["reason"]) == ("FAILED", "error")
-        assert event["detail"] == "ValueError: the sky is green"
+        assert event["detail"] == "ValueError: the sky is green (in a group of 2 runs)"
         assert "fake_trainer.py" in event["traceback"]
 
 
@@ -106,6 +106,24 @@ def test_out_of_memory_is_told_from_other_errors(tmp_path: Path, make_slots: Mak
     slots.train(slots.free[0], [folder], threads=1)
     ended(slots)
     assert last_finished(folder)["reason"] == "out of memory"
+
+
+def test_runs_that_together_lack_memory_have_no_end_yet(tmp_path: Path, make_slots: MakeSlots) -> None:
+    slots = make_slots(1)
+    done, large, later = (
+        run_folder(tmp_path, 1),
+        run_folder(tmp_path, 2, behaviour="out of memory"),
+        run_folder(tmp_path, 3),
+    )
+    slots.train(slots.free[0], [done, large, later], threads=1)
+    line = "OutOfMemoryError: tried to allocate 8 EiB (in a group of 2 runs)"
+    assert ended(slots) == Ended((done, large, later), out_of_memory=line)
+    assert [folder.state() for folder in (done, large, later)] == ["COMPLETE", "UNFINISHED", "UNFINISHED"]
+    for folder in (large, later):
+        event = folder.last("out_of_memory")
+        assert event is not None
+        assert event["detail"] == line
+        assert "fake_trainer.py" in event["traceback"]
 
 
 def test_killed_worker_is_reported_with_its_log_and_replaced(tmp_path: Path, make_slots: MakeSlots) -> None:

@@ -13,6 +13,7 @@ from torch.nn import functional
 from transformers import GenerationConfig
 
 from sweeper.peft_method import PeftMethod
+from sweeper.training import causal
 from sweeper.training.base_model import load_base_model
 from sweeper.training.causal import CausalData, CausalObjective
 from sweeper.training.methods import attach
@@ -94,6 +95,37 @@ def test_label_likelihoods_equal_one_forward_per_label(llama_folder: Path) -> No
                 logits = base.model(input_ids=ids).logits[0, len(example.prompt) - 1 : -1]
             expected = -functional.cross_entropy(logits, torch.tensor(tokens), reduction="sum")
             assert found == pytest.approx(float(expected), rel=1e-4, abs=1e-5)
+    method.detach()
+
+
+@pytest.mark.parametrize("sizes", [(60, 1), (1, 60), (1, 1)])
+def test_a_run_with_few_examples_does_not_make_its_neighbours_forwards_large(
+    llama_folder: Path, monkeypatch: pytest.MonkeyPatch, sizes: tuple[int, int]
+) -> None:
+    base = load_base_model(key(llama_folder))
+    method = attach(base, [lora(r=8), lora(r=2)], [0, 1])
+    warm_up(method, (0, 1))
+    objective = CausalObjective(base, method)
+    owns = [
+        CausalData(TwoLabels(base.tokenizer), [], [], 64, {Part.TEST: Encoded(labelled(size), 0, LABELS, eos=2)}, 4, 0)  # type: ignore[arg-type]
+        for size in sizes
+    ]
+    alone = [objective.predict([run], [own], Part.TEST)[0] for run, own in enumerate(owns)]
+    monkeypatch.setattr(causal, "EVALUATION_TOKENS", 80)
+    forwarded: list[int] = []
+    read = CausalObjective._read_logits
+
+    def counted(self: CausalObjective, stacked: Any, lanes: Any) -> Any:
+        forwarded.append(stacked.rows.num_tokens)
+        return read(self, stacked, lanes)
+
+    monkeypatch.setattr(CausalObjective, "_read_logits", counted)
+    together = objective.predict([0, 1], owns, Part.TEST)
+    assert max(forwarded) < 2 * 80, forwarded
+    for ours, theirs in zip(together, alone, strict=True):
+        assert [prediction.text for prediction in ours] == [prediction.text for prediction in theirs]
+        for left, right in zip(ours, theirs, strict=True):
+            assert left.log_likelihoods == pytest.approx(right.log_likelihoods, rel=1e-4, abs=1e-5)
     method.detach()
 
 

@@ -49,7 +49,7 @@ def data(encoded: Sequence[EncodedExample], *, row_tokens: int = 40, loss_on: Lo
     prefix = shared_prefix([example.prompt for example in encoded])
     items = [training_item(example, prefix, loss_on) for example in encoded]
     return CausalData(task=None, prefix=prefix, train=items, row_tokens=row_tokens, parts={}, max_new_tokens=8,
-                      truncated=0)  # type: ignore[arg-type]  # fmt: skip
+                      truncated=0, loss_on=loss_on)  # type: ignore[arg-type]  # fmt: skip
 
 
 @pytest.fixture(params=["llama_folder", "gemma_folder"])
@@ -74,9 +74,12 @@ def warm_up(method: Method, indices: Sequence[int] = (0,)) -> None:
                 weight.add_(torch.randn(weight.shape, generator=generator) * 0.05)
 
 
+@pytest.mark.parametrize("prefix", [(1, 5, 6, 7, 8), (1,), ()], ids=len)
 @pytest.mark.parametrize("loss_on", list(LossOn))
-def test_packed_rows_with_a_shared_prefix_equal_one_example_per_row(base: BaseModel, loss_on: LossOn) -> None:
-    encoded = examples(12)
+def test_packed_rows_with_a_shared_prefix_equal_one_example_per_row(
+    base: BaseModel, loss_on: LossOn, prefix: Sequence[int]
+) -> None:
+    encoded = examples(12, prefix=prefix)
     method = attach(base, [lora()], [0])
     warm_up(method)
     objective = CausalObjective(base, method)
@@ -92,6 +95,8 @@ def test_packed_rows_with_a_shared_prefix_equal_one_example_per_row(base: BaseMo
         first = len(example.prompt) - 1 if loss_on is LossOn.ANSWER else 0
         expected = expected + functional.cross_entropy(logits[first:], ids[0, first + 1 :], reduction="sum")
     expected.backward()
+    num_targets = sum(len(example.answer) + (len(example.prompt) - 1) * (loss_on is LossOn.ALL) for example in encoded)
+    assert objective.weight(data(encoded, loss_on=loss_on), range(12)) == num_targets
     assert relative(packed.sums[0].detach(), expected.detach()) < 1e-5
     for name, gradient in gradients(method).items():
         assert relative(found[name], gradient) < 1e-5, name

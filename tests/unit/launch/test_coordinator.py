@@ -95,10 +95,16 @@ class FakeSlots:
     def wait(self, _: float) -> list[Ended]:
         slot = self.busy[0]
         folders, slot.folders = slot.folders, ()
-        death = None
+        death = short = None
         for folder in folders:
             folder.started(slot.number)
             match folder.identity.params["does"]:
+                case ["fits", int(most), float(accuracy)]:  # in memory, with no more runs beside it
+                    if len(folders) > most:
+                        short = f"8 EiB in a group of {len(folders)} runs"
+                        continue
+                    folder.metrics(1, {"eval/accuracy": accuracy})
+                    folder.finish("COMPLETE")
                 case float(accuracy):
                     folder.metrics(1, {"eval/accuracy": accuracy})
                     folder.finish("COMPLETE")
@@ -111,7 +117,7 @@ class FakeSlots:
                     raise Stopped(15)
                 case "break":
                     raise RuntimeError("a bug")
-        return [Ended(folders, death)]
+        return [Ended(folders, death, out_of_memory=short)]
 
     def stop(self) -> None:
         self.stopped = True
@@ -203,6 +209,37 @@ def test_run_without_an_end_is_an_error(tmp_path: Path) -> None:
     stage = scene(tmp_path, [(0, "forget")])
     assert stage.coordinator().run() == 1
     assert stage.sweep.told[0][0].reason == "error"
+
+
+def test_group_that_lacks_memory_is_halved_until_it_fits(tmp_path: Path) -> None:
+    stage = scene(tmp_path, *([(seed, ["fits", 2, 0.5])] for seed in range(16)))
+    stage.sweep.launcher = LauncherOptions(max_group=8)
+    assert stage.coordinator().run() == 0
+    assert [len(group) for group in stage.slots.trained] == [8, 4, *[2] * 8], "the limit holds for the later runs too"
+    assert stage.sweep.states() == {number: ["COMPLETE"] for number in range(16)}
+    said = [line for line in stage.text.getvalue().splitlines() if line.startswith("out of memory")]
+    assert said == [
+        "out of memory: 8 EiB in a group of 8 runs; trying at most 4 together",
+        "out of memory: 8 EiB in a group of 4 runs; trying at most 2 together",
+    ]
+    assert stage.view.closed == ["COMPLETE"]
+
+
+def test_run_that_had_its_end_before_memory_ran_out_is_not_trained_again(tmp_path: Path) -> None:
+    stage = scene(tmp_path, [(0, 0.5)], [(1, ["fits", 1, 0.5])], [(2, ["fits", 1, 0.5])])
+    stage.sweep.launcher = LauncherOptions(max_group=3)
+    assert stage.coordinator().run() == 0
+    assert [len(group) for group in stage.slots.trained] == [3, 1, 1]
+
+
+def test_signal_kills_the_runs_that_wait_for_a_smaller_group_too(tmp_path: Path) -> None:
+    stage = scene(tmp_path, [(0, ["fits", 1, 0.5])], [(1, ["fits", 1, 0.5])])
+    coordinator = stage.coordinator()
+    coordinator.hand_out()
+    for ended in stage.slots.wait(0):
+        coordinator.receive(ended)
+    coordinator.abandon("stopped by SIGTERM")
+    assert sorted(state for _, state in stage.view.published) == ["KILLED", "KILLED"]
 
 
 def test_complete_run_is_taken_from_disk(tmp_path: Path) -> None:

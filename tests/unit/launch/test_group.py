@@ -141,6 +141,12 @@ def test_groups_never_mix_keys() -> None:
     assert sorted({run.key for run in group.runs} for group in groups) == [{"a"}, {"b"}]
 
 
+def test_groups_of_a_key_that_lacked_memory_are_smaller() -> None:
+    at_hand = waiting(1, 1, 1, 1, key="a") + waiting(1, 1, 1, 1, key="b")
+    groups = form_groups(at_hand, num_slots=1, max_group=8, limits={"a": 2})
+    assert sorted((group.runs[0].key, len(group.runs)) for group in groups) == [("a", 2), ("a", 2), ("b", 4)]
+
+
 def test_nothing_waiting_makes_no_group() -> None:
     assert form_groups([], num_slots=2, max_group=8) == []
 

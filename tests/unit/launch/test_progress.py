@@ -55,6 +55,13 @@ def test_line_shows_phase_steps_epoch_loss_speed_and_time_left() -> None:
     assert line == "mini lora 100: training  step 50/200  epoch 0.50  loss 0.432  1,234 tokens/s  30 s left"
 
 
+def test_line_of_a_run_whose_group_lacked_memory_says_what_it_waits_for() -> None:
+    status = RunStatus("run")
+    for event in (step(50), {"event": "out_of_memory", "detail": "8 EiB"}):
+        status.take(event)
+    assert status.line(now=0).startswith("run: waiting for a smaller group")
+
+
 def test_time_left_is_unknown_before_the_first_step() -> None:
     status = RunStatus("run")
     assert status.remaining_s(10) is None
@@ -99,6 +106,19 @@ def test_plain_progress_of_fast_runs_has_no_lines_between_start_and_end() -> Non
         progress.take("id", [step(number)])
         progress.refresh()
     assert len(output(progress)) == 1
+
+
+def test_a_stopped_run_is_neither_done_nor_failed() -> None:
+    progress = PlainProgress(console(), total=2)
+    for run_id, finished in (
+        ("a", FAILED),
+        ("b", FAILED | {"state": "KILLED", "reason": "killed", "detail": "SIGINT"}),
+    ):
+        progress.start(run_id, run_id)
+        progress.take(run_id, [finished])
+        progress.end(run_id)
+    assert "KILLED b: killed - SIGINT" in output(progress)[-1]
+    assert progress.sweep_line().startswith("1 of 2 runs, 1 failed, 1 stopped, ")
 
 
 def test_failed_run_shows_its_reason_and_detail_as_they_are() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import pytest
@@ -49,11 +50,30 @@ def test_a_damaged_checkpoint_is_passed_over_for_the_one_before(tmp_path: Path, 
         victim.unlink()
     else:
         victim.write_bytes(
-            content[:-1] if damage == "truncate" else content[:-3] + bytes([content[-3] ^ 1]) + content[-2:]
+            content[: len(content) // 2]
+            if damage == "truncate"
+            else content[:-3] + bytes([content[-3] ^ 1]) + content[-2:]
         )
     found = latest_checkpoint(tmp_path)
     assert found is not None
     assert found.progress["step"] == 5
+
+
+@pytest.mark.skipif(not Path("/proc/self/fd").exists(), reason="needs /proc")
+def test_everything_is_on_the_disk_before_the_checkpoint_has_its_name(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    synced: list[str] = []
+
+    def fsync(descriptor: int) -> None:
+        synced.append(Path(os.readlink(f"/proc/self/fd/{descriptor}")).name.removeprefix("."))
+
+    monkeypatch.setattr(os, "fsync", fsync)
+    save(tmp_path, 5)
+    named = synced.index(tmp_path.name)
+    before = {name.rpartition(".")[0] if "json." in name else name for name in synced[:named]}
+    assert before == {"weights.safetensors", "optimizer.safetensors", "state.json", "manifest.json",
+                      "step-0000005.partial"}  # fmt: skip
 
 
 def test_an_unfinished_write_is_invisible(tmp_path: Path) -> None:

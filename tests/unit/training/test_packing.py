@@ -46,6 +46,21 @@ def test_positions_restart_after_the_prefix_for_every_item(prefix: list[int], pa
     assert rows.num_tokens == int((rows.owner >= 0).sum())
 
 
+@given(prefixes, items, st.integers(5, 40))
+def test_a_prefix_is_read_once_a_row_for_all_examples_of_the_row(
+    prefix: list[int], packed: list[Item], width: int
+) -> None:
+    without = pack(prefix, packed, row_tokens=width, pad=0)
+    rows = pack(prefix, packed, row_tokens=width, pad=0, read_prefix=True)
+    own = len(rows.target) - len(without.target)
+    assert own == rows.shape[0] * len(prefix[1:])
+    assert torch.equal(rows.target[own:], without.target)
+    assert rows.target[:own].tolist() == prefix[1:] * rows.shape[0]
+    assert torch.equal(rows.input_ids.flatten()[rows.read_at[:own] + 1], rows.target[:own])
+    assert rows.weight[:own].sum() == len(packed) * len(prefix[1:])
+    assert (rows.weight[own:] == 1).all()
+
+
 def test_branches_see_their_trunk_and_not_each_other() -> None:
     rows = pack([7], [Item([1, 2], branches=[[3, 4], [5]])], row_tokens=10, pad=0)
     assert rows.input_ids.tolist() == [[7, 1, 2, 3, 4, 5]]
@@ -63,7 +78,8 @@ def test_stacking_moves_every_read_to_the_same_token(prefix: list[int], runs: li
         mine = together.run == number
         read_tokens = together.rows.input_ids.flatten()[together.rows.read_at[mine]]
         assert torch.equal(read_tokens, rows.input_ids.flatten()[rows.read_at])
-        assert torch.equal(together.rows.item[mine], rows.item)
+        assert torch.equal(together.rows.target[mine], rows.target)
+        assert torch.equal(together.rows.weight[mine], rows.weight)
 
 
 @given(st.lists(st.lists(st.integers(0, 2), min_size=1, max_size=6), min_size=1, max_size=6))

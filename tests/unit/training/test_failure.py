@@ -2,7 +2,8 @@ from __future__ import annotations
 
 import pytest
 
-from sweeper.launch.worker import is_out_of_memory, one_line
+from sweeper.config import ConfigError
+from sweeper.training.failure import Diverged, described, is_out_of_memory, one_line
 
 
 class OutOfMemoryError(RuntimeError):
@@ -35,3 +36,22 @@ def test_other_errors_are_not(error: Exception) -> None:
 def test_detail_is_the_first_line_of_the_message_with_its_type() -> None:
     assert one_line(ValueError("first\nsecond")) == "ValueError: first"
     assert one_line(KeyError()) == "KeyError"
+
+
+@pytest.mark.parametrize(
+    ("error", "reason", "detail"),
+    [
+        (Diverged("loss nan at step 3"), "diverged", "loss nan at step 3"),
+        (ConfigError("a.b", 3, "must be 4"), "error", "a.b=3: must be 4"),
+        (KeyError("x"), "error", "KeyError: 'x'"),
+        (MemoryError(), "out of memory", "MemoryError"),
+    ],
+)
+def test_a_failure_says_why_in_one_line(error: Exception, reason: str, detail: str) -> None:
+    assert described(error)[:2] == (reason, detail)
+
+
+def test_only_what_nobody_foresaw_has_a_traceback() -> None:
+    assert described(Diverged("x"))[2] is None
+    assert described(ConfigError("a", 1, "b"))[2] is None
+    assert "KeyError" in str(described(KeyError("x"))[2])
