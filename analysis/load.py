@@ -21,13 +21,15 @@ if TYPE_CHECKING:
 SQLITE = "sqlite:///"
 KIND, RUN_ID, SWEEP_ID, SWEEP_MEMBER = "sweeper.kind", "sweeper.run_id", "sweeper.sweep_id", "sweeper.sweep."
 STATE, REASON, DETAIL = "sweeper.state", "sweeper.reason", "sweeper.detail"
-CELL, IRREGULAR = "sweeper.cell", "sweeper.irregular"
+CELL, IRREGULAR, TRIAL = "sweeper.cell", "sweeper.irregular", "sweeper.trial"
 DATA_SOURCE, DATA_DIGEST, DEMO = "sweeper.data.source", "sweeper.data.digest", "sweeper.data.demo"
 CELLS, REPLICATES, OBJECTIVE = "sweeper.cells", "sweeper.replicates", "sweeper.objective"
 COMPLETE, PRUNED, UNFINISHED = "COMPLETE", "PRUNED", "UNFINISHED"
 DEFAULT_OBJECTIVE = "eval/accuracy"
 # Parameters that tell replicates of one point apart, or say only where a run was kept.
-NOT_HYPERPARAMETERS = frozenset({"seed", "replicates", "data_dir", "output_dir", "tracking_uri", "plan"})
+NOT_HYPERPARAMETERS = frozenset(
+    {"seed", "replicates", "data_dir", "output_dir", "tracking_uri", "plan", "retry_failed"}
+)
 
 
 class BadArgument(ValueError):

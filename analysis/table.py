@@ -101,7 +101,8 @@ def print_table(tracking_uri: str, *, sweep_id: str | None = None, run_id: str |
         return
     task, experiment = store.experiment(store.experiment_of(sweep_id=sweep_id, run_id=run_id))
     sweep = next((found for found in store.sweeps(experiment) if found.sweep_id == sweep_id), None)
-    _show(store, "text", _title(task, sweep), store.runs(experiment, sweep_id=sweep_id, run_id=run_id), sweep)
+    title = _title(task, sweep) if run_id is None else f"{task}: run {run_id}"
+    _show(store, "text", title, store.runs(experiment, sweep_id=sweep_id, run_id=run_id), sweep)
 
 
 def _show(

@@ -7,16 +7,18 @@ is shown, with its numbers on the reporting split. Owns no MLflow and no layout 
 from __future__ import annotations
 
 import json
+import math
 import statistics
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from analysis.load import COMPLETE, DATA_DIGEST, DATA_SOURCE, DEFAULT_OBJECTIVE, DEMO, DETAIL, PRUNED, Run, Sweep
+from analysis.load import COMPLETE, DATA_DIGEST, DATA_SOURCE, DEFAULT_OBJECTIVE, DEMO, DETAIL, PRUNED, TRIAL, Run, Sweep
 from sweeper.metrics import MINIMIZE, direction
 
 ACCURACY, F1 = "test/accuracy", "test/f1_macro"
+EVAL_LOSS = "eval/loss"  # decides between equals
 LOSS_FIRST, LOSS_LAST = "train/loss_first", "train/loss_last"
 IRREGULAR, IRREGULAR_SHARE = "test/irregular", "test/irregular_share"
 EXAMPLES, EPOCHS, TEST_EXAMPLES = "data/train_examples", "train/epoch", "data/test_examples"
@@ -116,17 +118,28 @@ def _row(runs: Sequence[Run], objective: str, sweep: Sweep | None) -> Row:
 
 
 def _best(points: Sequence[Sequence[Run]], objective: str) -> Sequence[Run] | None:
-    """The only point with a result, or the one of best mean selection metric; whole points before partial ones."""
+    """The only point with a result, or the one of best mean selection metric; whole points before partial ones.
+
+    Of equals the one of lower loss on the same rows, then the one that was tried first.
+    """
     points = [point for point in points if _num_complete(point)]
     if len(points) <= 1:
         return points[0] if points else None
     sign = -1 if direction(objective) == MINIMIZE else 1
     scored = []
     for number, point in enumerate(points):
-        values = [run.metrics[objective] for run in point if run.state == COMPLETE and objective in run.metrics]
+        values, losses = _measured(point, objective), _measured(point, EVAL_LOSS)
         if values:
-            scored.append((len(values) == len(point), sign * statistics.fmean(values), -number))
-    return points[-max(scored)[2]] if scored else None
+            loss = statistics.fmean(losses) if losses else math.inf
+            trial = min(int(run.tags.get(TRIAL, 0)) for run in point)
+            scored.append((len(values) == len(point), sign * statistics.fmean(values), -loss, -trial, -number))
+    return points[-max(scored)[-1]] if scored else None
+
+
+def _measured(runs: Sequence[Run], name: str) -> list[float]:
+    """Finite values: what is not a number chooses nothing."""
+    values = [run.metrics[name] for run in runs if run.state == COMPLETE and name in run.metrics]
+    return [value for value in values if math.isfinite(value)]
 
 
 def _num_complete(runs: Sequence[Run]) -> int:

@@ -81,6 +81,7 @@ class DataConfig:
     source: Source = Source.AUTO
     hub_id: str | None = None
     hub_name: str | None = None  # the hub's configuration ("subset") of the data set
+    revision: str | None = None  # commit or tag there
     hub_splits: dict[str, str] = field(default_factory=dict)  # ours (train, test) -> the hub's
     files: dict[str, list[str]] = field(default_factory=dict)  # split -> candidate paths below data_dir
     text: str = "text"  # column
@@ -137,6 +138,7 @@ class TrainConfig:
     weight_decay: float = 0.0
     max_grad_norm: float = 1.0  # 0 switches clipping off
     lr_scheduler_type: str = "linear"  # Transformers' names
+    lr_scheduler_args: dict[str, Any] = field(default_factory=dict)  # see LR_SCHEDULERS
     warmup_steps: float = 0.0  # optimiser steps, or below 1 a share of all
     logging_steps: int = 10  # optimiser steps between two points of the training curve
     eval_every: Any = "end"  # end | epoch | a number of optimiser steps, on the selection split; always at the end
@@ -161,8 +163,21 @@ class TrainConfig:
                 self.gradient_accumulation_steps,
                 f"cannot exceed train.batch_size={self.batch_size}",
             )
-        one_of("train.lr_scheduler_type", self.lr_scheduler_type, LR_SCHEDULERS)
+        self._validate_schedule()
         self._validate_intervals()
+
+    def _validate_schedule(self) -> None:
+        name, given = self.lr_scheduler_type, self.lr_scheduler_args
+        one_of("train.lr_scheduler_type", name, LR_SCHEDULERS)
+        for key, value in given.items():
+            where = f"train.lr_scheduler_args.{key}"
+            if key not in LR_SCHEDULERS[name]:
+                raise ConfigError(where, value, f"{name} does not take it", suggestion(key, LR_SCHEDULERS[name]))
+            if isinstance(value, bool) or not isinstance(value, int | float):
+                raise ConfigError(where, value, "must be a number")
+            at_least(where, value, 0)
+        if (needed := NEEDED_BY_LR_SCHEDULERS.get(name)) and needed not in given:
+            raise ConfigError(f"train.lr_scheduler_args.{needed}", None, f"{name} needs it", "set it to 0.1, say")
 
     def _validate_intervals(self) -> None:
         for key, word in (("eval_every", "end"), ("save_every", "never")):
@@ -190,6 +205,7 @@ class RunConfig:
     output_dir: str = "mlruns"
     tracking_uri: str | None = None  # sqlite:///<output_dir>/mlflow.db unless given
     plan: bool = False  # print what would be trained, train nothing
+    retry_failed: bool = False  # a resumed sweep runs its failed trials again; else a failure is final
 
     def validate(self) -> None:
         self.model.validate()
@@ -213,12 +229,16 @@ class RunConfig:
         return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
 
 
-VOLATILE = frozenset({"replicates", "data_dir", "output_dir", "tracking_uri", "plan"})
+VOLATILE = frozenset({"replicates", "data_dir", "output_dir", "tracking_uri", "plan", "retry_failed"})
 
-LR_SCHEDULERS = (
-    "linear", "cosine", "cosine_with_restarts", "polynomial", "constant", "constant_with_warmup", "inverse_sqrt",
-    "cosine_with_min_lr", "warmup_stable_decay",
-)  # fmt: skip
+# Transformers' names, and what each takes in lr_scheduler_args: numbers. num_decay_steps below 1 is a share of all.
+LR_SCHEDULERS: dict[str, tuple[str, ...]] = {
+    "linear": (), "cosine": ("num_cycles",), "cosine_with_restarts": ("num_cycles",), "polynomial": ("lr_end", "power"),
+    "constant": (), "constant_with_warmup": (), "inverse_sqrt": ("timescale",),
+    "cosine_with_min_lr": ("min_lr_rate", "num_cycles"),
+    "warmup_stable_decay": ("num_decay_steps", "min_lr_ratio", "num_cycles"),
+}  # fmt: skip
+NEEDED_BY_LR_SCHEDULERS = {"cosine_with_min_lr": "min_lr_rate", "warmup_stable_decay": "num_decay_steps"}
 
 
 def one_of(key: str, value: str, allowed: Iterable[str]) -> None:

@@ -55,16 +55,11 @@ class PeftMethod:
         self.quantization.validate()
         if self.method in ("full", "last_layer") and self.quantization.type != "none":
             raise ConfigError("peft.quantization.type", self.quantization.type, f"{self.method} trains the weights")
-        if self.method != "adapter":
-            for key in self.options:
-                raise ConfigError(f"peft.{key}", self.options[key], f"unknown key for peft.method={self.method}",
-                                  suggestion(key, OWN_KEYS))  # fmt: skip
-            return
-        fields = adapter_fields(self.type or "")
+        group = {"method": self.method, "type": self.type}
+        names = keys(group)
         for key, value in self.options.items():
-            if key not in fields:
-                raise ConfigError(f"peft.{key}", value, f"unknown key for peft.type={self.type}",
-                                  suggestion(key, (*fields, *OWN_KEYS)))  # fmt: skip
+            if key not in names:
+                raise unknown_key(group, key, value)
         _check_ranges(self.options)
 
     @property
@@ -76,6 +71,20 @@ class PeftMethod:
         plain_start = self.options.get("init_lora_weights", True) in (True, False, "gaussian", "orthogonal")
         plain = not any(self.options.get(key) for key in excluded) and self.options.get("bias", "none") == "none"
         return self.type == "LORA" and plain and plain_start
+
+
+def keys(group: Mapping[str, Any]) -> frozenset[str]:
+    """The keys of the `peft` group that mean anything to the method which the group describes."""
+    if group.get("method") == "adapter":
+        return adapter_fields(group.get("type") or "") | set(OWN_KEYS) - {"layer"}
+    return frozenset(OWN_KEYS if group.get("method") == "last_layer" else set(OWN_KEYS) - {"layer"})
+
+
+def unknown_key(group: Mapping[str, Any], key: str, value: object) -> ConfigError:
+    """With the nearest key that the method has."""
+    is_adapter = group.get("method") == "adapter"
+    whose = f"peft.type={group.get('type')}" if is_adapter else f"peft.method={group.get('method', 'none')}"
+    return ConfigError(f"peft.{key}", value, f"unknown key for {whose}", suggestion(key, sorted(keys(group))))
 
 
 def _quantization(group: Mapping[str, Any]) -> Quantization:

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 import numpy as np
 import pandas as pd
 
-from sweeper.config import ConfigError, TaskConfig
+from sweeper.config import TaskConfig
 from tasks import template
 from tasks.splits import LABEL
 from tasks.task import Prediction, Prompt
@@ -29,7 +29,7 @@ class ClassificationTask:
         self.text_column = config.data.text
         self._system = template.parse("task.prompt.system", config.prompt.system)
         self._user = template.parse("task.prompt.user", config.prompt.user)
-        self.candidates = _candidates(config)
+        self.candidates = template.candidates(config)
         self._stripped = [answer.strip() for answer in self.candidates]
 
     def prompts(self, rows: pd.DataFrame) -> list[Prompt]:
@@ -111,16 +111,3 @@ class ClassificationTask:
 
     def _name(self, label: int | None) -> str | None:
         return None if label is None else self.labels[label]
-
-
-def _candidates(config: TaskConfig) -> list[str]:
-    """The answer text of each label."""
-    parts = template.parse("task.prompt.answer", config.prompt.answer)
-    if {field for _, field in parts if field is not None} != {"label"}:
-        raise ConfigError(
-            "task.prompt.answer", config.prompt.answer, "a label's answer holds {label} and no other field"
-        )
-    answers = template.fill(parts, {"label": config.labels}, len(config.labels))
-    if len({answer.strip() for answer in answers}) < len(answers):
-        raise ConfigError("task.labels", config.labels, "two labels differ in nothing but white space")
-    return answers

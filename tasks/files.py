@@ -5,6 +5,7 @@ Checks that a file is what its name says, and nothing about the values in it.
 
 from __future__ import annotations
 
+import csv
 import gzip
 import json
 from collections.abc import Callable, Sequence
@@ -63,6 +64,21 @@ def count(path: Path, key: str) -> int:
         raise ConfigError(key, path, f"cannot be read: {_one_line(error)}") from None
 
 
+def columns(path: Path, key: str) -> list[str]:
+    """The names of the file's columns; of a text format's values no more is read than the first row."""
+    readers: dict[str, Callable[[], list[str]]] = {
+        ".tsv": lambda: _first_line(path).split("\t"),
+        ".csv": lambda: next(csv.reader([_first_line(path)]), []),
+        ".json": lambda: list(dict.fromkeys(name for record in _records(path) for name in record)),
+        ".jsonl": lambda: list(json.loads(_first_line(path) or "{}")),
+        ".parquet": lambda: _parquet_columns(path),
+    }
+    try:
+        return readers[_format(path, key)]()
+    except (ValueError, EOFError, OSError) as error:
+        raise ConfigError(key, path, f"cannot be read: {_one_line(error)}") from None
+
+
 def _format(path: Path, key: str) -> str:
     suffixes = [suffix.lower() for suffix in path.suffixes]
     gzipped = suffixes[-1:] == [".gz"]
@@ -76,6 +92,11 @@ def _format(path: Path, key: str) -> str:
 def _open(path: Path) -> IO[str]:
     opener = gzip.open if path.suffix.lower() == ".gz" else open
     return cast("IO[str]", opener(path, "rt", encoding="utf-8-sig"))
+
+
+def _first_line(path: Path) -> str:
+    with _open(path) as file:
+        return next((line.rstrip("\r\n") for line in file if line.strip("\r\n")), "")
 
 
 def _lines(path: Path) -> list[str]:
@@ -104,6 +125,12 @@ def _count_parquet(path: Path) -> int:
     import pyarrow.parquet
 
     return int(pyarrow.parquet.read_metadata(path).num_rows)
+
+
+def _parquet_columns(path: Path) -> list[str]:
+    import pyarrow.parquet
+
+    return list(pyarrow.parquet.read_schema(path).names)
 
 
 def _one_line(error: Exception) -> str:

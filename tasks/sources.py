@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from sweeper.config import ConfigError, Source, TaskConfig
+from sweeper.config import ConfigError, Source, TaskConfig, suggestion
 from tasks import files, hub, template
 from tasks.demo_reviews import DEMO_LABELS, DEMO_SIZES
 
@@ -63,6 +63,24 @@ def count_rows(source: DataSource, split: str) -> int | None:
     if source.kind is Source.FILES:
         return files.count(source.files[split], f"task.data.files.{split}")
     return DEMO_SIZES[split] if source.kind is Source.DEMO else None
+
+
+def check_columns(source: DataSource, task: TaskConfig) -> None:
+    """Raises ConfigError where a file lacks a column that the task reads; the hub's columns come with its rows."""
+    wanted = template.named_columns(task) | ({task.data.label: "task.data.label"} if task.labels else {})
+    for split, path in source.files.items():
+        there = files.columns(path, f"task.data.files.{split}")
+        for column, key in wanted.items():
+            if column not in there:
+                rule = f"{path} has no column {column!r}, only {', '.join(there)}"
+                raise ConfigError(key, _value(task, key), rule, suggestion(column, there))
+
+
+def _value(task: TaskConfig, key: str) -> object:
+    value: object = task
+    for name in key.split(".")[1:]:
+        value = getattr(value, name)
+    return value
 
 
 def load(source: DataSource, task: TaskConfig) -> Splits:

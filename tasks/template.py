@@ -38,9 +38,25 @@ def fill(parts: Sequence[Part], values: Mapping[str, Sequence[str]], count: int)
 
 def columns(task: TaskConfig) -> list[str]:
     """The text columns that the task reads: `task.data.text` and those that its prompt names."""
-    names = [task.data.text]
-    for key in ("system", "user"):
-        for _, field in parse(f"task.prompt.{key}", getattr(task.prompt, key)):
+    return list(named_columns(task))
+
+
+def named_columns(task: TaskConfig) -> dict[str, str]:
+    """The same, each with the first key of the config that names it."""
+    names = {task.data.text: "task.data.text"}
+    for key in ("task.prompt.system", "task.prompt.user"):
+        for _, field in parse(key, getattr(task.prompt, key.rpartition(".")[2])):
             if field not in (None, "text"):
-                names.append(str(field))
-    return list(dict.fromkeys(names))
+                names.setdefault(str(field), key)
+    return names
+
+
+def candidates(task: TaskConfig) -> list[str]:
+    """The answer text of each label. Raises ConfigError for a template that can't tell labels apart."""
+    parts = parse("task.prompt.answer", task.prompt.answer)
+    if {field for _, field in parts if field is not None} != {"label"}:
+        raise ConfigError("task.prompt.answer", task.prompt.answer, "a label's answer holds {label} and no other field")
+    answers = fill(parts, {"label": task.labels}, len(task.labels))
+    if len({answer.strip() for answer in answers}) < len(answers):
+        raise ConfigError("task.labels", task.labels, "two labels differ in nothing but white space")
+    return answers

@@ -7,20 +7,22 @@ only to know that it is there and large enough.
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 from hydra.core.config_loader import ConfigLoader
-from hydra.core.override_parser.types import Override
 
 from sweeper.config import ConfigError, RunConfig
+from sweeper.search import model_files, storage
 from sweeper.search import overrides as command_line
-from sweeper.search.compose import Composer, check_objective
+from sweeper.search.cells import Table, TableReader, check_size, fitted
+from sweeper.search.compose import Composer, Composition, check_objective
 from sweeper.search.data import DataCheck
 from sweeper.search.options import LauncherOptions, SearchOptions
-from sweeper.search.space import Axis, Cell, Role, Space, product, read_axis
+from sweeper.search.space import Axis, Cell, Role, Space, read_axis
 from sweeper.search.study import Sweep
-from sweeper.search.typed import check_key
+from sweeper.tracking import places
 
 CONFIG_NAME = "config"
 
@@ -34,71 +36,47 @@ def read_command(lines: Sequence[str], loader: ConfigLoader, *, is_sweep: bool) 
     axes = [read_axis(override, is_group=command_line.is_group(override.key_or_group, loader))
             for override in given if override.is_sweep_override()]  # fmt: skip
     seeds = next((axis for axis in axes if axis.role is Role.REPLICATES), None)
-    reader = _Reader(loader, composer, {override.key_or_group for override in given},
-                     [axis for axis in axes if axis is not seeds], is_sweep=is_sweep)  # fmt: skip
-    cells = tuple(reader.cells())
-    return _sweep(composer, cells, seeds, is_sweep=is_sweep)
+    given_keys = {override.key_or_group for override in given}
+    others = [axis for axis in axes if axis is not seeds]
+    tables = fitted(TableReader(loader, composer, given_keys, others, is_sweep=is_sweep).tables())
+    return _sweep(composer, tables, seeds, is_sweep=is_sweep)
 
 
-def _sweep(composer: Composer, cells: tuple[Cell, ...], seeds: Axis | None, *, is_sweep: bool) -> Sweep:
-    first = composer.composition(cells[0].choices)
+def _sweep(composer: Composer, tables: Sequence[Table], seeds: Axis | None, *, is_sweep: bool) -> Sweep:
+    first = composer.composition(tables[0].choices)
     search, launcher = SearchOptions.read(first.sweeper), LauncherOptions.read(first.launcher)
+    if is_sweep:
+        check_size(tables, search, _num_seeds(first, seeds))
+    cells = tuple(cell for table in tables for cell in table.cells())
     check_objective("hydra.sweeper.objective", search.objective)
+    if search.sampler_args:
+        storage.make_sampler(search)
     base = first.config({**cells[0].fixed, **cells[0].design, **_first_point(cells[0])})
     space = Space(cells, _seeds(base, seeds, is_sweep=is_sweep))
     base = replace(base, replicates=len(space.seeds), seed=space.seeds[0])
+    places.check_folder("output_dir", base.output_dir, Path(base.output_dir))
+    if base.tracking_uri is not None:
+        places.check(base.tracking_uri)
     data = DataCheck()
     sweep = Sweep(_name(base, space, first.choices), base, space, search, launcher, composer, data,
                   is_single=not is_sweep)  # fmt: skip
     for cell in cells:
         _check_points_known(cell, search)
         for point in _points_to_check(cell):
-            data.check(sweep.config(cell, point))
+            config = sweep.config(cell, point)
+            data.check(config)
+            model_files.check(config)
+        if not base.plan:
+            model_files.check_at_hand(config.model)
     return sweep
 
 
-@dataclass(frozen=True)
-class _Reader:
-    loader: ConfigLoader
-    composer: Composer
-    given: set[str]  # keys on the command line; they win over what the config declares
-    axes: list[Axis]  # of the command line
-    is_sweep: bool
-
-    def cells(self) -> Iterator[Cell]:
-        for choices in product([axis for axis in self.axes if axis.is_group]):
-            yield from self._cells(choices)
-
-    def _cells(self, choices: Mapping[str, str]) -> Iterator[Cell]:
-        """A declared axis over a config group opens new compositions, which may declare axes of their own."""
-        declared = self._declared(choices)
-        for override in declared:
-            if command_line.is_group(override.key_or_group, self.loader):
-                swept = override.is_sweep_override()
-                values = read_axis(override, is_group=True).values() if swept else [override.value()]
-                for value in values:
-                    yield from self._cells({**choices, override.key_or_group: str(value)})
-                return
-        declared_axes = [read_axis(override, is_group=False) for override in declared if override.is_sweep_override()]
-        axes = [*declared_axes, *(axis for axis in self.axes if not axis.is_group)]
-        fixed = {override.key_or_group: override.value() for override in declared if not override.is_sweep_override()}
-        search = {axis.key: axis.dimension for axis in axes if axis.role is Role.SEARCH}
-        for design in product([axis for axis in axes if axis.role is Role.DESIGN]):
-            yield Cell(choices, design, search, fixed)
-
-    def _declared(self, choices: Mapping[str, str]) -> list[Override]:
-        if not self.is_sweep:
-            return []
-        lines = self.composer.composition(choices).declared
-        declared = [override for override in command_line.parse(lines, self.loader)
-                    if override.key_or_group not in self.given | set(choices)]  # fmt: skip
-        for override in declared:
-            if override.key_or_group == "seed":
-                raise ConfigError("hydra.sweeper.params", "seed", "replicates are not declared with the axes",
-                                  "set replicates=<n>, or seed=1,2,3 on the command line")  # fmt: skip
-            if not command_line.is_group(override.key_or_group, self.loader):
-                check_key(override.key_or_group, override.get_value_string(), RunConfig)
-        return declared
+def _num_seeds(first: Composition, axis: Axis | None) -> dict[str, int]:
+    """Before any is listed, under the key that says how many."""
+    if axis is not None:
+        return {axis.key: axis.dimension.count}
+    replicates = first.tree.get("replicates")
+    return {"replicates": replicates} if isinstance(replicates, int) else {}  # what else it may be, `validate` refuses
 
 
 def _seeds(base: RunConfig, axis: Axis | None, *, is_sweep: bool) -> tuple[int, ...]:

@@ -16,6 +16,7 @@ from hydra.core.config_store import ConfigStore
 from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 
+from sweeper import optimizer_names
 from sweeper.config import ConfigError, RunConfig, suggestion
 from sweeper.metrics import all_metrics
 from sweeper.peft_method import OWN_KEYS, PeftMethod
@@ -123,6 +124,7 @@ def typed_config(tree: Mapping[str, Any]) -> RunConfig:
         if isinstance(value, bool) or not isinstance(value, int | float):
             raise ConfigError(f"peft.{key}", value, "must be a number")
     PeftMethod.from_config(config.peft)
+    optimizer_names.check(config.train)
     metric = config.train.metric_for_best_model
     check_objective("train.metric_for_best_model", metric)
     return config

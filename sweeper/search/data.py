@@ -1,6 +1,6 @@
 """Whether the data of a planned run is there and large enough, known before anything heavy is imported.
 
-Reads names and row counts only; rows are read by the tasks.
+Reads names, headers and row counts only; rows are read by the tasks.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from sweeper.config import FULL, ConfigError, RunConfig, Source
+from sweeper.config import FULL, ConfigError, RunConfig, Source, one_of
 
 if TYPE_CHECKING:
     from tasks.sources import DataSource
@@ -24,13 +24,10 @@ class DataCheck:
     _rows: dict[tuple[str, str], int | None] = field(default_factory=dict)
 
     def check(self, config: RunConfig) -> None:
-        """Raises ConfigError for missing data and for a size larger than the data."""
-        from tasks import sources  # pandas comes with it
-
+        """Raises ConfigError for missing data or columns and for a size larger than the data."""
         key = _key(config)
         if key not in self._sources:
-            embedded = config.model.embedded
-            self._sources[key] = sources.resolve(config.task, config.data_dir, embedded_model=embedded)
+            self._sources[key] = _source(config)
         pool = self._count(key, "train")
         if pool is not None:
             held_out = config.task.selection_size
@@ -58,10 +55,24 @@ class DataCheck:
         return self._rows[key, split]
 
 
+def _source(config: RunConfig) -> DataSource:
+    """With every column that the task's prompts name."""
+    from tasks import sources, template
+    from tasks.task import TASKS
+
+    one_of("task.type", config.task.type, TASKS)
+    if config.task.type == "classification":
+        template.candidates(config.task)
+    source = sources.resolve(config.task, config.data_dir, embedded_model=config.model.embedded)
+    sources.check_columns(source, config.task)
+    return source
+
+
 def _key(config: RunConfig) -> str:
     """Of everything that decides which source is taken."""
     task = config.task
-    asked = [asdict(task.data), task.name, task.labels, asdict(task.prompt), config.data_dir, config.model.embedded]
+    asked = [asdict(task.data), task.name, task.type, task.labels, asdict(task.prompt), config.data_dir,
+             config.model.embedded]  # fmt: skip
     return json.dumps(asked, default=str)
 
 

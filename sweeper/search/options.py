@@ -47,6 +47,7 @@ class SearchOptions:
     objective: str = "eval/accuracy"
     tune_per_cell: bool = False  # a study per cell instead of one in which the cell is a parameter
     max_failures: int | None = None  # failed trials after which no more are asked; None = no limit
+    max_runs: int = 10_000  # a sweep of more is taken for a slip and refused
 
     @classmethod
     def read(cls, values: Mapping[str, Any]) -> SearchOptions:
@@ -55,6 +56,7 @@ class SearchOptions:
         one_of("hydra.sweeper.sampler", options.sampler, SAMPLERS)
         if options.n_trials is not None:
             at_least("hydra.sweeper.n_trials", options.n_trials, 1)
+        at_least("hydra.sweeper.max_runs", options.max_runs, 1)
         if options.max_failures is not None:
             at_least("hydra.sweeper.max_failures", options.max_failures, 0)
         if not 0 <= options.seed < 2**32:

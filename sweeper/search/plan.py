@@ -5,7 +5,8 @@ from __future__ import annotations
 import shutil
 from collections.abc import Iterator, Sequence
 
-from sweeper.search.space import Cell
+from sweeper.search import model_files
+from sweeper.search.space import Cell, abbreviated
 from sweeper.search.study import Sweep
 
 MAX_ROWS = 40  # cells printed one by one
@@ -20,15 +21,18 @@ def _lines(sweep: Sweep) -> Iterator[str]:
     yield f"plan of {sweep.name}" + ("" if sweep.is_single else f"  (sweep {sweep.sweep_id})")
     yield ""
     for key, values in space.design.items():
-        yield f"  design  {key}: {', '.join(map(str, values))}"
+        yield f"  design  {key}: {abbreviated(values)}"
     for key, dimension in space.search.items():
         yield f"  search  {key}: {dimension}"
     if num_seeds > 1:
-        yield f"  seeds   {', '.join(map(str, space.seeds))}"
+        yield f"  seeds   {abbreviated(space.seeds)}"
     if space.search:
         yield f"  sampler {_sampler(sweep)}"
     for data in sweep.data.summaries():
         yield f"  data    {data}"
+    yield from _missing_models(sweep)
+    for note in space.notes:
+        yield f"  note    {note}"
     yield f"  output  {sweep.base.output_dir}"
     yield ""
     if space.design:
@@ -37,6 +41,13 @@ def _lines(sweep: Sweep) -> Iterator[str]:
     total = sweep.num_trials
     yield (f"{_count(len(space.cells), 'cell')}, {_count(total, 'trial')}, {_count(total * num_seeds, 'run')}; "
            "nothing was trained and nothing was written")  # fmt: skip
+
+
+def _missing_models(sweep: Sweep) -> Iterator[str]:
+    models = {str(model.hub_id): model for model in (sweep.config(cell, {}).model for cell in sweep.space.cells)}
+    for name, model in models.items():
+        if reason := model_files.missing(model):
+            yield f"  model   {name}: {reason}; set model.path=<folder>"
 
 
 def _sampler(sweep: Sweep) -> str:

@@ -17,7 +17,6 @@ from typing import Any
 
 from hydra.core.override_parser.types import (
     ChoiceSweep,
-    FloatRange,
     IntervalSweep,
     Override,
     QuotedString,
@@ -29,6 +28,7 @@ from sweeper.config import ConfigError
 
 DESIGN_KEYS = frozenset({"task.train_size", "task.head"})  # config groups are design axes as well
 SEED = "seed"
+MAX_SHOWN = 20  # values of an axis that a plan lists one by one
 
 
 class Role(Enum):
@@ -52,14 +52,26 @@ class Dimension:
     def is_finite(self) -> bool:
         return bool(self.choices) or self.integer or self.step is not None
 
+    @property
+    def count(self) -> int:
+        """Of the values of a finite dimension, without making them."""
+        assert self.is_finite
+        if self.choices:
+            return len(self.choices)
+        low, high, step = self._bounds()
+        return int((high - low) / step) + 1
+
     def values(self) -> list[Any]:
         """Each value of a finite dimension, in order."""
         assert self.is_finite
         if self.choices:
             return list(self.choices)
-        low, high, step = Decimal(str(self.low)), Decimal(str(self.high)), Decimal(str(self.step or 1))
-        numbers = [low + step * index for index in range(int((high - low) / step) + 1)]
+        low, _, step = self._bounds()
+        numbers = [low + step * index for index in range(self.count)]
         return [int(number) if self.integer else float(number) for number in numbers]
+
+    def _bounds(self) -> tuple[Decimal, Decimal, Decimal]:
+        return Decimal(str(self.low)), Decimal(str(self.high)), Decimal(str(self.step or 1))
 
     def extremes(self) -> list[Any]:
         """The values to validate before anything starts: every choice, or both ends."""
@@ -73,7 +85,7 @@ class Dimension:
 
     def __str__(self) -> str:
         if self.choices:
-            return ", ".join(str(value) for value in self.choices)
+            return abbreviated(self.choices)
         kind = "whole numbers" if self.integer else "numbers"
         step = f", step {self.step:g}" if self.step not in (None, 1) else ""
         return f"{kind} {self.low:g} to {self.high:g}{step}{', log' if self.log else ''}"
@@ -98,6 +110,7 @@ class Cell:
     design: Mapping[str, Any] = field(default_factory=dict)  # dotted key -> value
     search: Mapping[str, Dimension] = field(default_factory=dict)
     fixed: Mapping[str, Any] = field(default_factory=dict)  # single values that the config declares for a sweep
+    notes: tuple[str, ...] = ()  # for a person: the axes of the command that mean nothing here
 
     @property
     def values(self) -> dict[str, Any]:
@@ -115,7 +128,7 @@ class Cell:
     @property
     def num_points(self) -> int:
         """Of a finite search space; 1 where nothing is searched."""
-        return math.prod(len(dimension.values()) for dimension in self.search.values())
+        return math.prod(dimension.count for dimension in self.search.values())
 
     def points(self) -> Iterator[dict[str, Any]]:
         """Each point of a finite search space; one empty point where nothing is searched."""
@@ -140,6 +153,10 @@ class Space:
         return found
 
     @property
+    def notes(self) -> list[str]:
+        return list(dict.fromkeys(note for cell in self.cells for note in cell.notes))
+
+    @property
     def search(self) -> dict[str, Dimension]:
         return {key: dimension for cell in self.cells for key, dimension in cell.search.items()}
 
@@ -147,6 +164,13 @@ class Space:
         """Plain JSON values that tell one space from another; insensitive to the order of axes."""
         cells = {cell.key: {key: cell.search[key].describe() for key in cell.search} for cell in self.cells}
         return {"cells": cells, "seeds": list(self.seeds)}
+
+
+def abbreviated(values: Sequence[Any]) -> str:
+    """`1, 2, 3`, and of a long list the first, the last and how many there are."""
+    if len(values) <= MAX_SHOWN:
+        return ", ".join(map(str, values))
+    return f"{values[0]}, {values[1]}, ..., {values[-1]} ({len(values):,} values)"
 
 
 def product(axes: Sequence[Axis]) -> Iterator[dict[str, Any]]:
@@ -219,14 +243,24 @@ def _range(key: str, text: str, value: RangeSweep, *, log: bool) -> Dimension:
     assert value.stop is not None
     if value.step == 0:
         raise ConfigError(key, text, "a range needs a step other than 0")
-    numbers = value.range()
-    values = list(numbers)
-    if not values:
+    first, last = _ends(value)
+    if last is None:
         raise ConfigError(key, text, "the range is empty; it ends before its stop")
-    integer = not isinstance(numbers, FloatRange)
-    if log and (not integer or abs(value.step) != 1 or min(values) < 1):
+    low, high, integer = min(first, last), max(first, last), isinstance(value.range(), range)
+    if log and (not integer or abs(value.step) != 1 or low < 1):
         raise ConfigError(key, text, "a logarithmic range has whole numbers from 1 and step 1", "or use interval()")
-    return Dimension(low=min(values), high=max(values), step=abs(value.step), log=log, integer=integer)
+    return Dimension(low=low, high=high, step=abs(value.step), log=log, integer=integer)
+
+
+def _ends(value: RangeSweep) -> tuple[float, float | None]:
+    """The first number and the last, None where there is none; a range may be too long to be listed."""
+    numbers = value.range()
+    if isinstance(numbers, range):
+        return numbers.start, numbers[-1] if numbers else None
+    # As Hydra counts: the numbers exactly as they are in binary.
+    start, stop, step = Decimal(numbers.start), Decimal(numbers.stop), Decimal(numbers.step)
+    count = math.ceil((stop - start) / step)
+    return float(start), float(start + (count - 1) * step) if count > 0 else None
 
 
 def _plain(value: Any) -> Any:

@@ -68,7 +68,7 @@ def _lock(output_dir: Path, name: str, *, wait: bool) -> Iterator[None]:
         yield
 
 
-def make_sampler(options: SearchOptions, num_known: int) -> BaseSampler:
+def make_sampler(options: SearchOptions, num_known: int = 0) -> BaseSampler:
     """For a study with that many trials. Raises ConfigError for arguments that the sampler does not take."""
     from optuna import samplers
 
@@ -94,10 +94,11 @@ def make_sampler(options: SearchOptions, num_known: int) -> BaseSampler:
 
 
 def distribution(dimension: Dimension) -> BaseDistribution:
+    """The same whatever the order in which choices were written: a study must always have the same."""
     from optuna import distributions
 
     if dimension.choices:
-        return distributions.CategoricalDistribution([encode(value) for value in dimension.choices])
+        return distributions.CategoricalDistribution(sorted(map(encode, dimension.choices), key=repr))
     if dimension.integer:
         step = int(dimension.step or 1)
         return distributions.IntDistribution(int(dimension.low), int(dimension.high), log=dimension.log, step=step)

@@ -20,8 +20,9 @@ from sweeper.metrics import direction
 from sweeper.search import storage
 from sweeper.search.compose import Composer
 from sweeper.search.data import DataCheck
+from sweeper.search.history import CELL, FAILED_REPLICATES, REASON, RETRY_OF, RUNS, History, recall, search_values
 from sweeper.search.options import LauncherOptions, SearchOptions
-from sweeper.search.space import Cell, Space
+from sweeper.search.space import Cell, Space, abbreviated
 from sweeper.search.trial import RunResult, TrialRuns
 
 if TYPE_CHECKING:
@@ -30,16 +31,6 @@ if TYPE_CHECKING:
     from optuna.trial import FrozenTrial
 
 __all__ = ["LauncherOptions", "RunResult", "SearchOptions", "Sweep", "TrialRuns"]
-
-CELL, REASON, RUNS, FAILED_REPLICATES = "cell", "reason", "runs", "failed_replicates"  # user attributes of a trial
-
-
-@dataclass
-class Progress:
-    """Of one cell: the points that are taken, by this process or an earlier one."""
-
-    points: list[dict[str, Any]] = field(default_factory=list)  # encoded search values
-    num_finished: int = 0
 
 
 @dataclass(frozen=True)
@@ -65,11 +56,9 @@ class Sweep:
     composer: Composer
     data: DataCheck  # the sources of all cells; other data is another sweep
     is_single: bool = False
-    num_failed: int = 0
     run_ids: list[str] = field(default_factory=list)  # told by this process
-    _progress: dict[str, Progress] = field(default_factory=dict)
     _studies: dict[str, Study] = field(default_factory=dict)
-    _leftovers: list[tuple[Cell, FrozenTrial]] = field(default_factory=list)
+    _history: History = field(default_factory=History)
     _open: dict[tuple[str, int], _Open] = field(default_factory=dict)
     _exit: contextlib.ExitStack = field(default_factory=contextlib.ExitStack)
 
@@ -84,9 +73,9 @@ class Sweep:
     @property
     def parameters(self) -> dict[str, Any]:
         """The space in a few lines, for the parent run."""
-        design = {key: ", ".join(map(str, values)) for key, values in self.space.design.items()}
+        design = {key: abbreviated(values) for key, values in self.space.design.items()}
         searched = {key: str(dimension) for key, dimension in self.space.search.items()}
-        seeds = ", ".join(map(str, self.space.seeds))
+        seeds = abbreviated(self.space.seeds)
         how = {"n_trials": self.search.n_trials, "sampler": self.search.sampler, "objective": self.objective}
         return {**design, **searched, "seeds": seeds, **how}
 
@@ -108,9 +97,19 @@ class Sweep:
         return sum(self.num_points(cell) for cell in self.space.cells)
 
     @property
+    def num_failed(self) -> int:
+        """Of the finished trials: those told FAIL."""
+        return self._history.num_failed
+
+    @property
+    def num_left_failed(self) -> int:
+        """Trials of earlier processes that failed, some only in part, and are not run again."""
+        return self._history.num_left_failed
+
+    @property
     def num_finished(self) -> int:
         """Told COMPLETE, PRUNED or FAIL, by this process or an earlier one."""
-        return sum(progress.num_finished for progress in self._progress.values())
+        return sum(progress.num_finished for progress in self._history.progress.values())
 
     def num_points(self, cell: Cell) -> int:
         """Points asked of the cell."""
@@ -146,7 +145,8 @@ class Sweep:
                 self._studies[name].sampler = storage.make_sampler(self.search, num_known)
             stack.callback(kept.remove_session)
             self._exit = stack.pop_all()
-        self._recall()
+        cells = {cell.key: cell for cell in self.space.cells}
+        self._history = recall(self._studies.values(), cells, retry_failed=self.base.retry_failed)
         return self
 
     def __exit__(self, *exc: object) -> None:
@@ -160,8 +160,10 @@ class Sweep:
         """
         if self.search.max_failures is not None and self.num_failed > self.search.max_failures:
             return None
-        if self._leftovers:
-            return self._runs(self._resume(*self._leftovers.pop(0)))
+        if self._history.leftovers:
+            return self._runs(self._resume(*self._history.leftovers.pop(0)))
+        if self._history.retries:
+            return self._runs(self._retry(*self._history.retries.pop(0)))
         cell = self._next_cell()
         return None if cell is None else self._runs(self._new_trial(cell))
 
@@ -192,31 +194,11 @@ class Sweep:
         else:  # no sampler to hear of it: a third of the time
             kept.set_trial_state_values(opened.trial_id, state, None if mean is None else [mean])
         self.run_ids += [result.run_id for result in results]
-        self.num_failed += state is TrialState.FAIL
-        self._progress[opened.cell.key].num_finished += 1
+        self._history.num_failed += state is TrialState.FAIL
+        self._history.progress[opened.cell.key].num_finished += 1
 
     def _study_name(self, cell: Cell) -> str:
         return f"{self.sweep_id} {cell.key}" if self.search.tune_per_cell else self.sweep_id
-
-    def _recall(self) -> None:
-        """What earlier processes did: finished trials count, the others are asked again."""
-        from optuna.trial import TrialState
-
-        cells = {cell.key: cell for cell in self.space.cells}
-        self._progress = {key: Progress() for key in cells}
-        self._leftovers, self.num_failed = [], 0
-        for study in self._studies.values():
-            for trial in study.get_trials(deepcopy=False):
-                cell = cells[trial.user_attrs[CELL]]
-                progress = self._progress[cell.key]
-                if trial.state.is_finished():
-                    progress.num_finished += 1
-                    progress.points.append(_search_values(trial.params, cell))
-                    self.num_failed += trial.state is TrialState.FAIL
-                else:
-                    self._leftovers.append((cell, trial))
-        for cell, trial in self._leftovers:
-            self._progress[cell.key].points.append(_search_values(trial.params, cell))
 
     def _next_cell(self) -> Cell | None:
         """The cell with the fewest points so far: an unfinished sweep covers the whole table."""
@@ -224,13 +206,13 @@ class Sweep:
         return min(behind, key=self._num_taken, default=None)
 
     def _num_taken(self, cell: Cell) -> int:
-        return len(self._progress[cell.key].points)
+        return len(self._history.progress[cell.key].points)
 
     def _new_trial(self, cell: Cell) -> _Open:
         """Nothing is left to sample where every point is wanted once; else the cell is given, the rest is asked."""
         from optuna.trial import TrialState, create_trial
 
-        study, progress = self._studies[self._study_name(cell)], self._progress[cell.key]
+        study, progress = self._studies[self._study_name(cell)], self._history.progress[cell.key]
         given = {key: storage.encode(value) for key, value in cell.values.items()}
         distributions, noted = self._distributions(cell), {CELL: cell.key}
         if self.is_enumerated(cell):
@@ -241,11 +223,19 @@ class Sweep:
             trial_id = study._storage.create_new_trial(study._study_id, template_trial=whole)
             opened = _Open(cell, trial_id, study._storage.get_trial_number_from_id(trial_id), params)
         else:
-            study.enqueue_trial(given, user_attrs=noted)
-            trial = study.ask(distributions)
-            opened = _Open(cell, trial._trial_id, trial.number, trial.params, is_sampled=True)
-        progress.points.append(_search_values(opened.params, cell))
+            opened = self._ask(cell, given, noted)
+        progress.points.append(search_values(opened.params, cell))
         return opened
+
+    def _retry(self, cell: Cell, failed: FrozenTrial) -> _Open:
+        """The failed trial's point in a new trial, since Optuna reopens none."""
+        return self._ask(cell, failed.params, {CELL: cell.key, RETRY_OF: failed.number})
+
+    def _ask(self, cell: Cell, given: Mapping[str, Any], noted: dict[str, Any]) -> _Open:
+        study = self._studies[self._study_name(cell)]
+        study.enqueue_trial(dict(given), user_attrs=noted)
+        trial = study.ask(self._distributions(cell))
+        return _Open(cell, trial._trial_id, trial.number, trial.params, is_sampled=True)
 
     def _resume(self, cell: Cell, kept: FrozenTrial) -> _Open:
         """The trial that a stopped process left open, under its number, with what it had of its values."""
@@ -278,7 +268,3 @@ class Sweep:
         name = self._study_name(cell)
         self._open[name, opened.number] = opened
         return TrialRuns(name, opened.number, params, cell.values, runs)
-
-
-def _search_values(params: Mapping[str, Any], cell: Cell) -> dict[str, Any]:
-    return {key: value for key, value in params.items() if key in cell.search}

@@ -28,6 +28,7 @@ class RunResult:
     state: str  # COMPLETE | FAILED | PRUNED (a KILLED run is not told: its trial is asked again on resume)
     objective: float | None = None  # the run's last value of `Sweep.objective`; None where it has none
     reason: str | None = None  # out of memory | diverged | error | killed ...
+    loss: float | None = None  # of the selection split, where it was measured
 
     def failure(self, objective: str) -> str:
         """Why the run has no value of the objective, or nothing where it has one."""
@@ -35,4 +36,6 @@ class RunResult:
             return self.reason or "error"
         if self.objective is None:
             return f"no {objective}"
-        return "" if math.isfinite(self.objective) else f"{objective} is not finite"
+        measured = {objective: self.objective, "eval/loss": self.loss or 0.0}
+        broken = [name for name, value in measured.items() if not math.isfinite(value)]
+        return f"{broken[0]} is not finite" if broken else ""

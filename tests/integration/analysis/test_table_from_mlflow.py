@@ -111,7 +111,10 @@ def test_print_table_finds_a_sweep_or_a_run_by_itself(results: Path, capsys: pyt
     assert "99.0" in capsys.readouterr().out
     run_id = next(path.name for path in (results / "runs").iterdir() if path.name.startswith("demo-"))
     table.print_table(uri, run_id=run_id)
-    assert "DEMO DATA" in capsys.readouterr().out
+    shown = capsys.readouterr().out
+    assert "DEMO DATA" in shown
+    assert f": run {run_id}" in shown
+    assert "all runs" not in shown
     with pytest.raises(table.NothingToShow, match="nope: not in MLflow"):
         table.print_table(uri, sweep_id="nope")
 

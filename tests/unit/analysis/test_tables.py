@@ -4,6 +4,7 @@ import csv
 import io
 import json
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -137,6 +138,30 @@ def test_a_whole_point_is_chosen_before_a_lucky_partial_one() -> None:
     whole = [run(rate="0.001", seed=seed, accuracy=0.7) for seed in (0, 1)]
     partial = [run(rate="0.01", seed=0, accuracy=0.9), run(rate="0.01", seed=1, accuracy=None, state="FAILED")]
     assert column(table([*partial, *whole]), "Best hyperparameters") == ["learning_rate=0.001"]
+
+
+def tried(rate: str, trial: int, accuracy: float = 0.8, loss: float | None = 1.0) -> Run:
+    """A run whose test accuracy tells which one was chosen."""
+    found = run(accuracy=trial / 10, rate=rate, eval=accuracy)
+    metrics = found.metrics if loss is None else {**found.metrics, "eval/loss": loss}
+    return replace(found, metrics=metrics, tags={**found.tags, "sweeper.trial": str(trial)})
+
+
+def test_of_equal_points_the_one_of_lower_selection_loss_is_chosen() -> None:
+    points = [tried("0.1", 0, loss=0.6), tried("0.2", 1, loss=0.5), tried("0.3", 2, accuracy=0.7, loss=0.1)]
+    for runs in (points, points[::-1]):
+        assert column(table(runs), "Best hyperparameters") == ["learning_rate=0.2"]
+
+
+def test_of_points_equal_in_both_the_first_trial_is_chosen() -> None:
+    points = [tried("0.1", 4), tried("0.2", 3), tried("0.3", 5), tried("0.4", 2, loss=None)]
+    for runs in (points, points[::-1]):
+        assert column(table(runs), "Best hyperparameters") == ["learning_rate=0.2"]
+
+
+def test_what_is_not_a_number_is_not_chosen() -> None:
+    points = [tried("0.1", 0, accuracy=float("nan")), tried("0.2", 1, accuracy=0.6)]
+    assert column(table(points), "Best hyperparameters") == ["learning_rate=0.2"]
 
 
 def test_without_a_selection_metric_nothing_is_chosen_in_silence() -> None:

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import gzip
 import json
+import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -10,7 +11,7 @@ import pandas as pd
 import pytest
 
 from sweeper.config import ConfigError, DataConfig, PromptConfig, Source, TaskConfig
-from tasks import hub, sources
+from tasks import files, hub, sources
 
 ROWS = [("a good one ", 1), ('say "no" , nothing', 0), ("NA", 1), ("it 's bad", 0), ("fine", 1), ("null", 0)]
 
@@ -60,6 +61,28 @@ def test_every_format_gives_the_same_rows_and_the_right_count(tmp_path: Path, en
     assert rows["id"].tolist() == [f"train-{row:06d}" for row in range(1, 7)]
     assert sources.count_rows(source, "train") == sources.count_rows(source, "test") == 6
     assert source.description == f"files train.{ending}, dev.{ending}"
+    assert files.columns(source.files["train"], "key") == ["sentence", "label"]
+    sources.check_columns(source, config)
+
+
+@pytest.mark.parametrize(
+    ("user", "data", "message"),
+    [
+        ("{sentnce} :", {}, "task.prompt.user={sentnce} :: "),
+        ("{sentnce} :", {}, "has no column 'sentnce', only sentence, label; did you mean 'sentence'?"),
+        ("{text} :", {"text": "review"}, "task.data.text=review: "),
+        ("{text} :", {"label": "gold"}, "task.data.label=gold: "),
+    ],
+)
+def test_a_column_that_the_files_lack_is_named_with_the_key_that_asks_for_it(
+    tmp_path: Path, user: str, data: dict[str, str], message: str
+) -> None:
+    for name in ("train.tsv", "dev.tsv"):
+        write(tmp_path / name)
+    config = task(**data)
+    config.prompt.user = user
+    with pytest.raises(ConfigError, match=re.escape(message)):
+        sources.check_columns(resolve(config, tmp_path), config)
 
 
 def test_a_gzipped_file_is_found_under_its_plain_name(tmp_path: Path) -> None:

@@ -1,0 +1,135 @@
+"""From axes to cells: which axes a choice of config groups has, and which of them mean anything to its method.
+
+Counts before it enumerates, so that a slip of the keyboard does not become a million configs.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+from hydra.core.config_loader import ConfigLoader
+from hydra.core.override_parser.types import Override
+
+from sweeper import peft_method
+from sweeper.config import ConfigError, RunConfig
+from sweeper.search import overrides as command_line
+from sweeper.search.compose import Composer
+from sweeper.search.options import SearchOptions
+from sweeper.search.space import Axis, Cell, Role, product, read_axis
+from sweeper.search.typed import check_key
+
+
+@dataclass(frozen=True)
+class Table:
+    """The cells of one choice of config groups."""
+
+    choices: Mapping[str, str]  # config group -> its choice
+    peft: Mapping[str, Any]  # the group's content
+    axes: Sequence[Axis]
+    fixed: Mapping[str, Any]  # single values that the config declares for a sweep
+    notes: tuple[str, ...] = ()  # for a person: the axes of the command that mean nothing here
+
+    def cells(self) -> Iterator[Cell]:
+        search = {axis.key: axis.dimension for axis in self.axes if axis.role is Role.SEARCH}
+        for design in product([axis for axis in self.axes if axis.role is Role.DESIGN]):
+            yield Cell(self.choices, design, search, self.fixed, self.notes)
+
+    def num_points(self, n_trials: int | None) -> int:
+        """Over all cells; a continuous axis without `n_trials` counts once, being refused elsewhere."""
+        cells = math.prod(axis.dimension.count for axis in self.axes if axis.role is Role.DESIGN)
+        searched = [axis.dimension for axis in self.axes if axis.role is Role.SEARCH]
+        is_finite = all(dimension.is_finite for dimension in searched)
+        points = math.prod(dimension.count for dimension in searched) if is_finite else n_trials or 1
+        return cells * (points if n_trials is None else min(points, n_trials))
+
+    def why_not(self, key: str) -> str:
+        """Why an axis means nothing to the method; empty where it does."""
+        if key.startswith("peft."):
+            return "" if key.split(".")[1] in peft_method.keys(self.peft) else "has no such key"
+        is_of_training = key == "task.train_size" or key.startswith("train.")
+        return "trains nothing" if is_of_training and self.peft.get("method") == "none" else ""
+
+    def fitted(self) -> Table:
+        """Without the axes that mean nothing to the method; a note says so of each."""
+        reasons = {axis.key: why for axis in self.axes if (why := self.why_not(axis.key))}
+        name = self.peft.get("name")
+        notes = [f"peft={name} {why}: {key} does not multiply its runs" for key, why in reasons.items()]
+        return replace(self, axes=[axis for axis in self.axes if axis.key not in reasons], notes=tuple(notes))
+
+
+def fitted(tables: Sequence[Table]) -> list[Table]:
+    """Each with the axes that mean something to its method. Raises ConfigError for a key that no method has."""
+    for axis in {axis.key: axis for table in tables for axis in table.axes}.values():
+        if axis.key.startswith("peft.") and all(table.why_not(axis.key) for table in tables):
+            # An adapter has the most keys, and so the nearest name.
+            group = next((table.peft for table in tables if table.peft.get("method") == "adapter"), tables[0].peft)
+            raise peft_method.unknown_key(group, axis.key.removeprefix("peft."), axis.dimension.extremes()[0])
+    return [table.fitted() for table in tables]
+
+
+def check_size(tables: Sequence[Table], search: SearchOptions, seeds: dict[str, int]) -> None:
+    """Raises ConfigError where the sweep has more runs than `hydra.sweeper.max_runs`.
+
+    `seeds`: the number of replicates, under the key that says so.
+    """
+    num_runs = math.prod(seeds.values()) * sum(table.num_points(search.n_trials) for table in tables)
+    if num_runs <= search.max_runs:
+        return
+    axes = {axis.key: axis for table in tables for axis in table.axes}
+    searched = {key for key, axis in axes.items() if axis.role is Role.SEARCH}
+    counts = {key: axis.dimension.count for key, axis in axes.items() if axis.dimension.is_finite} | seeds
+    if search.n_trials is not None:
+        counts = {key: count for key, count in counts.items() if key not in searched}
+        counts["hydra.sweeper.n_trials"] = search.n_trials
+    key = max(counts, key=counts.__getitem__)
+    sample = "sample them with hydra.sweeper.n_trials=<n>, " if key in searched else ""
+    rule = f"this sweep has {num_runs:,} runs, more than hydra.sweeper.max_runs={search.max_runs}"
+    raise ConfigError(key, f"{counts[key]:,} values", rule, f"give fewer, {sample}or raise that limit")
+
+
+@dataclass(frozen=True)
+class TableReader:
+    """Reads the axes of a command and those that its configs declare."""
+
+    loader: ConfigLoader
+    composer: Composer
+    given: set[str]  # keys on the command line; they win over what the config declares
+    axes: Sequence[Axis]  # of the command line, without replicates
+    is_sweep: bool
+
+    def tables(self) -> list[Table]:
+        groups = [axis for axis in self.axes if axis.is_group]
+        return [table for choices in product(groups) for table in self._tables(choices)]
+
+    def _tables(self, choices: Mapping[str, str]) -> Iterator[Table]:
+        """A declared axis over a config group opens new compositions, which may declare axes of their own."""
+        declared = self._declared(choices)
+        for override in declared:
+            if command_line.is_group(override.key_or_group, self.loader):
+                swept = override.is_sweep_override()
+                values = read_axis(override, is_group=True).values() if swept else [override.value()]
+                for value in values:
+                    yield from self._tables({**choices, override.key_or_group: str(value)})
+                return
+        declared_axes = [read_axis(override, is_group=False) for override in declared if override.is_sweep_override()]
+        axes = [*declared_axes, *(axis for axis in self.axes if not axis.is_group)]
+        fixed = {override.key_or_group: override.value() for override in declared if not override.is_sweep_override()}
+        peft = self.composer.composition(choices).tree.get("peft")
+        yield Table(choices, peft if isinstance(peft, Mapping) else {}, axes, fixed)
+
+    def _declared(self, choices: Mapping[str, str]) -> list[Override]:
+        if not self.is_sweep:
+            return []
+        lines = self.composer.composition(choices).declared
+        declared = [override for override in command_line.parse(lines, self.loader)
+                    if override.key_or_group not in self.given | set(choices)]  # fmt: skip
+        for override in declared:
+            if override.key_or_group == "seed":
+                raise ConfigError("hydra.sweeper.params", "seed", "replicates are not declared with the axes",
+                                  "set replicates=<n>, or seed=1,2,3 on the command line")  # fmt: skip
+            if not command_line.is_group(override.key_or_group, self.loader):
+                check_key(override.key_or_group, override.get_value_string(), RunConfig)
+        return declared
