@@ -45,8 +45,11 @@ lint: setup ## ruff: rules and layout
 types: setup ## mypy, strict
 	$(PY) -m mypy
 
-bench: setup ## time and memory of the parts that must stay fast
-	@for file in benchmarks/*.py; do echo "== $$file"; $(PY) $$file || exit 1; done
+bench: setup ## time and memory of what must stay fast and small
+	$(PY) -m benchmarks.coordinator_overhead
+	$(PY) -m benchmarks.mlflow_publish
+	folder=$$(mktemp -d) && $(PY) -m benchmarks.command_cost -- \
+		$(PY) -m sweeper task=sst2 task.data.source=demo peft=qlora output_dir=$$folder -m; rm -rf $$folder
 
 clean: ## remove the environment and every cache; results in mlruns/ stay
 	rm -rf $(VENV) build dist .mypy_cache .pytest_cache .ruff_cache .hypothesis

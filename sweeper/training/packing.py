@@ -17,6 +17,7 @@ import torch
 from torch import Tensor
 
 PREFIX, PADDING = 0, -1  # owners of tokens that belong to no example
+WIDTH_STEP = 32  # tokens
 
 
 @dataclass(frozen=True)
@@ -97,13 +98,18 @@ def pack(prefix: Sequence[int], items: Sequence[Item], *, row_tokens: int, pad: 
     """
     capacity = max(1, row_tokens - len(prefix))
     rows = assign_rows([len(item) for item in items], capacity)
-    width = len(prefix) + max(sum(len(items[index]) for index in row) for row in rows)
+    width = _padded_width(len(prefix) + max(sum(len(items[index]) for index in row) for row in rows), row_tokens)
     layout = _Layout(len(rows), width, pad)
     for row, members in enumerate(rows):
         layout.place_prefix(row, prefix, read_for=len(members) if read_prefix else 0)
         for index in members:
             layout.place(row, index, items[index], len(prefix))
     return layout.rows()
+
+
+def _padded_width(width: int, row_tokens: int) -> int:
+    """Few different widths: oneDNN compiles, and keeps, its kernels for each shape that it meets."""
+    return max(width, min(-(-width // WIDTH_STEP) * WIDTH_STEP, row_tokens))
 
 
 class _Layout:

@@ -6,7 +6,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sweeper.training.packing import Item, Read, assign_rows, pack, shared_prefix, stack, visible
+from sweeper.training.packing import WIDTH_STEP, Item, Read, assign_rows, pack, shared_prefix, stack, visible
 
 tokens = st.lists(st.integers(1, 9), min_size=1, max_size=8)
 items = st.lists(st.builds(lambda t: Item(t, reads=[Read(len(t) - 1, 3, 0)]), tokens), min_size=1, max_size=12)
@@ -62,7 +62,7 @@ def test_a_prefix_is_read_once_a_row_for_all_examples_of_the_row(
 
 
 def test_branches_see_their_trunk_and_not_each_other() -> None:
-    rows = pack([7], [Item([1, 2], branches=[[3, 4], [5]])], row_tokens=10, pad=0)
+    rows = pack([7], [Item([1, 2], branches=[[3, 4], [5]])], row_tokens=6, pad=0)
     assert rows.input_ids.tolist() == [[7, 1, 2, 3, 4, 5]]
     assert rows.position_ids.tolist() == [[0, 1, 2, 3, 4, 3]]
     mask = visible(rows.owner, rows.branch)[0, 0]
@@ -89,3 +89,15 @@ def test_the_shared_prefix_is_common_and_leaves_each_its_own_token(sequences: li
     longer = len(prefix) + 1
     extendable = all(len(sequence) > longer for sequence in sequences)
     assert not extendable or len({tuple(sequence[:longer]) for sequence in sequences}) > 1
+
+
+@given(prefixes, items, st.integers(5, 120))
+def test_rows_have_few_different_widths_and_no_more_padding_than_a_row_may_hold(
+    prefix: list[int], packed: list[Item], row_tokens: int
+) -> None:
+    width = pack(prefix, packed, row_tokens=row_tokens, pad=0).shape[1]
+    used = max(len(prefix) + len(item) for item in packed)
+    if used > row_tokens:
+        assert width == used
+    else:
+        assert width == row_tokens or (width % WIDTH_STEP == 0 and used <= width < row_tokens)
