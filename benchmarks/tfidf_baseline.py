@@ -30,7 +30,7 @@ def main() -> None:
     arguments.add_argument("--split", choices=("test", "selection"), default="test")
     options = arguments.parse_args()
     config = composed(options.overrides)
-    source = sources.resolve(config.task, config.data_dir, embedded_model=True)
+    source = sources.resolve(config.task, config.data_dir, embedded_model=config.model.is_embedded)
     splits = sources.load(source, config.task)
     print(f"{source.description}, accuracy % on {options.split} rows")
     for size in options.sizes:

@@ -63,7 +63,7 @@ def _source(config: RunConfig) -> DataSource:
     one_of("task.type", config.task.type, TASKS)
     if config.task.type == "classification":
         template.candidates(config.task)
-    source = sources.resolve(config.task, config.data_dir, embedded_model=config.model.embedded)
+    source = sources.resolve(config.task, config.data_dir, embedded_model=config.model.is_embedded)
     sources.check_columns(source, config.task)
     return source
 
@@ -72,7 +72,7 @@ def _key(config: RunConfig) -> str:
     """Of everything that decides which source is taken."""
     task = config.task
     asked = [asdict(task.data), task.name, task.type, task.labels, asdict(task.prompt), config.data_dir,
-             config.model.embedded]  # fmt: skip
+             config.model.is_embedded]  # fmt: skip
     return json.dumps(asked, default=str)
 
 

@@ -51,7 +51,7 @@ class BaseKey:
         model, quantization = config.model, method.quantization
         head = config.task.head or model.architecture is Architecture.ENCODER
         return cls(
-            location=str(EMBEDDED) if model.embedded and not model.path else model.path or str(model.hub_id),
+            location=str(EMBEDDED) if model.is_embedded else model.path or str(model.hub_id),
             revision=model.revision,
             dtype=model.dtype,
             quantization=(quantization.type, quantization.double, quantization.keep_dequantized),

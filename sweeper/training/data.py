@@ -38,5 +38,5 @@ def _data_key(config: RunConfig) -> str:
 @lru_cache(maxsize=2)
 def _load(key: str) -> splits.Splits:
     config = run_config(json.loads(key))
-    source = sources.resolve(config.task, config.data_dir, embedded_model=config.model.embedded)
+    source = sources.resolve(config.task, config.data_dir, embedded_model=config.model.is_embedded)
     return sources.load(source, config.task)

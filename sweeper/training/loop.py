@@ -64,7 +64,7 @@ def train(runs: Sequence[Run], objective: Objective[Any], *, finish: Callable[[S
     active = [run for run in runs if not run.done]
     while active:
         optimizer_step(active, objective)
-        evaluate([run for run in active if not run.failed and run.due(run.config.train.eval_every)], objective)
+        evaluate([run for run in active if not run.failed and run.wants_evaluation], objective)
         for run in active:
             if not run.failed:
                 keep(run)

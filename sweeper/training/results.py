@@ -76,8 +76,8 @@ class Finisher:
         run.show("saving")
         run.log({**reported.values, **self._summary(run)})
         self._write(run, reported.predictions)
-        shutil.rmtree(run.folder.checkpoints, ignore_errors=True)
         run.folder.finish("COMPLETE")
+        shutil.rmtree(run.folder.checkpoints, ignore_errors=True)  # last: a kill before it costs nothing
 
     def _summary(self, run: Run) -> dict[str, float]:
         progress = run.progress

@@ -197,11 +197,20 @@ class Run:
             return self.progress.step % self.steps_per_epoch == 0
         return isinstance(every, int) and self.progress.step % every == 0
 
+    @property
+    def wants_evaluation(self) -> bool:
+        """At the end too where the best weights are kept: the last ones may be those."""
+        return self.due(self.config.train.eval_every) or (self.done and self.keeps_best)
+
+    @property
+    def keeps_best(self) -> bool:
+        return self.config.train.load_best_model_at_end or self.config.train.early_stopping_patience is not None
+
     def judge(self, scores: Mapping[str, float]) -> None:
         """Remembers the best weights and stops the run that no longer gains. Raises Diverged without a score."""
-        train, state = self.config.train, self.progress
-        if not (train.load_best_model_at_end or train.early_stopping_patience):
+        if not self.keeps_best:
             return
+        train, state = self.config.train, self.progress
         score = scores[train.metric_for_best_model]
         self.require_finite(train.metric_for_best_model, score)
         sign = 1 if direction(train.metric_for_best_model) == MAXIMIZE else -1

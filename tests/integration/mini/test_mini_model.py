@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import hashlib
 import math
 from pathlib import Path
 
 import pytest
 import torch
+import yaml
 from hypothesis import given
 from hypothesis import strategies as st
 from transformers import (
@@ -66,6 +68,12 @@ def test_the_files_are_small_and_hold_no_code() -> None:
     assert (MINI / "model.safetensors").stat().st_size <= 12_000_000
     assert not list(MINI.glob("*.bin")) + list(MINI.glob("modeling_*"))
     assert "auto_map" not in (MINI / "config.json").read_text() + (MINI / "tokenizer_config.json").read_text()
+
+
+def test_the_config_names_the_weights_so_that_results_of_others_are_not_taken_for_theirs() -> None:
+    config = yaml.safe_load((MINI.parents[1] / "conf" / "model" / "mini.yaml").read_text())
+    digest = hashlib.sha256((MINI / "model.safetensors").read_bytes()).hexdigest()
+    assert config["model"]["revision"] == digest[:12]
 
 
 def test_model_and_tokenizer_agree_on_the_special_tokens(

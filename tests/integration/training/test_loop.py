@@ -324,6 +324,21 @@ def test_early_stopping_ends_a_run_and_keeps_its_best_weights(make_config: MakeC
     assert folder.state() is RunState.COMPLETE
 
 
+def test_the_last_weights_may_be_the_best(make_config: MakeConfig, monkeypatch: pytest.MonkeyPatch) -> None:
+    judged: list[int] = []
+    judge = Run.judge
+
+    def noting(run: Run, scores: Any) -> None:
+        judged.append(run.progress.step)
+        judge(run, scores)
+
+    monkeypatch.setattr(Run, "judge", noting)
+    folder = folder_of(make_config(max_steps=5, eval_every=3, load_best_model_at_end=True))
+    train_group([folder], slot=0)
+    assert folder.state() is RunState.COMPLETE
+    assert judged == [3, 5]
+
+
 def test_changed_data_is_refused(make_config: MakeConfig, tmp_path: Path, data_dir: Path) -> None:
     other = tmp_path / "data"
     shutil.copytree(data_dir, other)

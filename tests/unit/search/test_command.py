@@ -155,3 +155,13 @@ def test_a_run_is_composed_in_well_under_5_ms_after_the_first(make_sweep: MakeSw
     for rank in range(1, 101):
         sweep.config(cell, {"peft.r": rank})
     assert (time.process_time() - start) / 100 < 0.005
+
+
+def test_other_weights_under_the_embedded_models_name_never_see_demo_data(
+    make_sweep: MakeSweep, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
+    (tmp_path / "config.json").write_text("{}")
+    assert make_sweep("data_dir=null").data.summaries()[0].startswith("embedded demo reviews")
+    with pytest.raises(ConfigError, match="no data for task.name=sst2"):
+        make_sweep("data_dir=null", f"model.path={tmp_path}")
