@@ -97,14 +97,23 @@ class Sweep:
 
 class Store:
     def __init__(self, tracking_uri: str) -> None:
-        """Raises NothingToShow for a database that isn't there: MLflow would make an empty one."""
+        """Raises NothingToShow for a database that isn't there, since MLflow would make an empty one; BadArgument for
+        an address that MLflow refuses, a file that is no database or a server that doesn't answer."""
         if tracking_uri.startswith(SQLITE) and not Path(tracking_uri.removeprefix(SQLITE)).is_file():
             raise NothingToShow(f"no results at {tracking_uri}: `python -m sweeper task=sst2 peft=qlora -m` makes some")
         os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")  # before the import, which reads it
         os.environ.setdefault("MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR", "false")
+        os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "2")
+        os.environ.setdefault("MLFLOW_HTTP_REQUEST_TIMEOUT", "20")
         from mlflow import MlflowClient
+        from mlflow.exceptions import MlflowException
+        from sqlalchemy.exc import SQLAlchemyError
 
-        self._client: MlflowClient = MlflowClient(tracking_uri=tracking_uri)
+        try:
+            self._client: MlflowClient = MlflowClient(tracking_uri=tracking_uri)
+            self._client.search_experiments(max_results=1)
+        except (MlflowException, SQLAlchemyError) as error:
+            raise BadArgument(f"tracking_uri={tracking_uri}: {str(error).splitlines()[0]}") from error
 
     def experiment(self, task: str | None) -> tuple[str, str]:
         """Name and id of the task's; of the only one where none is named."""
@@ -124,13 +133,13 @@ class Store:
         return [_sweep(run) for run in self._search(experiment, f"tags.`{KIND}` = 'sweep'")]
 
     def runs(self, experiment: str, *, sweep_id: str | None = None, run_id: str | None = None) -> list[Run]:
-        """In the order in which they were started."""
+        """In the order in which they were started; of a sweep with the cell and trial that they are in it."""
         condition = f"tags.`{KIND}` = 'run'"
         if sweep_id is not None:
-            condition += f" and tags.`{SWEEP_MEMBER}{sweep_id}` = 'true'"
+            condition += f" and tags.`{SWEEP_MEMBER}{sweep_id}` LIKE '%'"  # has the tag
         if run_id is not None:
             condition += f" and tags.`{RUN_ID}` = '{run_id}'"
-        return [_run(run) for run in self._search(experiment, condition)][::-1]
+        return [_run(run, sweep_id) for run in self._search(experiment, condition)][::-1]
 
     def experiment_of(self, *, sweep_id: str | None = None, run_id: str | None = None) -> str:
         """The name of the experiment that holds the sweep or the run."""
@@ -169,8 +178,11 @@ def nearest(wrong: str, names: Iterable[str]) -> str:
     return f"did you mean '{near[0]}'?" if near else ""
 
 
-def _run(run: MlflowRun) -> Run:
+def _run(run: MlflowRun, sweep_id: str | None) -> Run:
     tags = {**run.data.tags, "mlflow.status": run.info.status}
+    place = json.loads(tags.get(f"{SWEEP_MEMBER}{sweep_id}", "{}"))
+    if isinstance(place, dict) and place:  # `true` in older databases
+        tags |= {CELL: json.dumps(place["cell"]), TRIAL: str(place["trial"])}
     state = tags.get(STATE, UNFINISHED)
     return Run(tags[RUN_ID], run.info.run_id, state, run.info.start_time, run.data.params, run.data.metrics, tags)
 

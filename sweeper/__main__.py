@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import argparse
 import os
+import select
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -33,7 +34,7 @@ from sweeper.search.plan import plan_text
 from sweeper.search.study import Sweep
 from sweeper.tracking.redaction import Redactor
 
-BAD_INPUT = 2  # exit code
+BAD_INPUT, INTERRUPTED, PIPE_CLOSED = 2, 130, 141  # exit codes
 MAX_MESSAGE = 600  # characters of an error's line
 REFUSED_FLAGS = ("experimental_rerun", "config_path", "config_name")  # a pickle; another application's files
 
@@ -43,7 +44,16 @@ def main(argv: Sequence[str] | None = None) -> int:
     arguments = list(sys.argv[1:] if argv is None else argv)
     debug = "--debug" in arguments or os.environ.get("HYDRA_FULL_ERROR") == "1"
     try:
-        return _main([argument for argument in arguments if argument != "--debug"])
+        exit_code = _main([argument for argument in arguments if argument != "--debug"])
+        sys.stdout.flush()
+        return exit_code
+    except KeyboardInterrupt:
+        print("stopped by Ctrl-C", file=sys.stderr)
+        return INTERRUPTED
+    except BrokenPipeError:
+        if not _reader_has_left():
+            raise  # a pipe between our own processes
+        return PIPE_CLOSED
     except (ConfigError, HydraException, OmegaConfBaseException, yaml.YAMLError) as error:
         if debug:
             raise
@@ -176,18 +186,38 @@ class _Parser(argparse.ArgumentParser):
 def _show_results(sweep: Sweep) -> None:
     """The table of what was just run, and the way to the rest."""
     from analysis import table
-    from analysis.load import NothingToShow
+    from analysis.load import BadArgument, NothingToShow
     from sweeper.tracking.mlflow_database import default_uri
 
     database = sweep.base.tracking_uri or default_uri(Path(sweep.base.output_dir))
     which = {"run_id": sweep.run_ids[0]} if sweep.is_single else {"sweep_id": sweep.sweep_id}
+    redactor = Redactor.from_environment()
     try:
         table.print_table(database, **which)
-    except NothingToShow as nothing:
-        print(nothing, file=sys.stderr)
+    except Exception as error:  # the runs are done, whatever MLflow's server says
+        is_mlflows = type(error).__module__ == "mlflow.exceptions"  # which only `analysis` imports, with its settings
+        if not is_mlflows and not isinstance(error, NothingToShow | BadArgument):
+            raise
+        print(f"no table: {_shortened(redactor.text(str(error)))}", file=sys.stderr)
     is_default = sweep.base.tracking_uri is None and sweep.base.output_dir == RunConfig().output_dir
     command = "make ui" if is_default else f"mlflow ui --host 127.0.0.1 --backend-store-uri {database}"
+    if database.startswith(("http://", "https://")):
+        command = f"open {redactor.text(database)}"
     print(f"MLflow's pages, with curves, predictions and pictures: {command}")
+
+
+def _reader_has_left() -> bool:
+    """Whether nobody reads what is printed (`| head`); what is still buffered then goes nowhere."""
+    broken = [stream.fileno() for stream in (sys.stdout, sys.stderr) if _is_broken(stream.fileno())]
+    for descriptor in broken:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), descriptor)
+    return bool(broken)
+
+
+def _is_broken(descriptor: int) -> bool:
+    poll = select.poll()
+    poll.register(descriptor, 0)
+    return any(event & select.POLLERR for _, event in poll.poll(0))
 
 
 def _shortened(text: str) -> str:

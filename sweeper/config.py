@@ -64,16 +64,22 @@ class ModelConfig:
     prompt_style: PromptStyle = PromptStyle.AUTO
     num_parameters: int | None = None  # for `plan=true` before the weights are at hand
 
+    @property
+    def is_embedded(self) -> bool:
+        """Whether the weights are this project's own, which alone may train on demo data."""
+        return self.embedded and not self.path
+
     def validate(self) -> None:
         one_of("model.dtype", self.dtype, ("auto", "float32", "bfloat16", "float16", "float64"))
+        if self.num_parameters is not None:
+            at_least("model.num_parameters", self.num_parameters, 1)
         if self.attn_implementation is not None:
             one_of("model.attn_implementation", self.attn_implementation, ("eager", "sdpa"))
         if not (self.embedded or self.path or self.hub_id):
             raise ConfigError("model.hub_id", None, "a model needs a hub_id or a path", "set model.path=<folder>")
         if self.path and not (Path(self.path) / "config.json").is_file():
-            raise ConfigError(
-                "model.path", self.path, "no config.json in this folder", "name a Hugging Face model folder"
-            )
+            raise ConfigError("model.path", self.path, "no config.json in this folder",
+                              "name a Hugging Face model folder")  # fmt: skip
 
 
 @dataclass
@@ -113,6 +119,8 @@ class TaskConfig:
     max_new_tokens: int = 10  # of a generated answer
 
     def validate(self) -> None:
+        if not self.name.strip():
+            raise ConfigError("task.name", self.name, "must not be empty", "MLflow's experiment is called by it")
         for key, size in (("task.train_size", self.train_size), ("task.test_size", self.test_size)):
             if size != FULL and (isinstance(size, bool) or not isinstance(size, int) or size < 1):
                 raise ConfigError(key, size, "must be a positive whole number of rows or 'full'")
@@ -158,11 +166,8 @@ class TrainConfig:
         if self.max_steps is not None:
             at_least("train.max_steps", self.max_steps, 1)
         if self.gradient_accumulation_steps > self.batch_size:
-            raise ConfigError(
-                "train.gradient_accumulation_steps",
-                self.gradient_accumulation_steps,
-                f"cannot exceed train.batch_size={self.batch_size}",
-            )
+            raise ConfigError("train.gradient_accumulation_steps", self.gradient_accumulation_steps,
+                              f"cannot exceed train.batch_size={self.batch_size}")  # fmt: skip
         self._validate_schedule()
         self._validate_intervals()
 

@@ -15,6 +15,7 @@ from typing import Any
 from sweeper.config import ConfigError, TrainConfig, suggestion
 
 PACKAGES = ("torch", "bitsandbytes")  # a class that both have is torch's
+OWN_KEYS = {"lr": "train.learning_rate", "weight_decay": "train.weight_decay"}  # argument -> the key that sets it
 
 # Transformers' names -> (package, class, arguments).
 NAMED: dict[str, tuple[str, str, dict[str, Any]]] = {
@@ -35,14 +36,17 @@ NAMED: dict[str, tuple[str, str, dict[str, Any]]] = {
 
 
 def check(train: TrainConfig) -> None:
-    """Raises ConfigError for an unknown name, or an argument that the optimiser does not take."""
+    """Raises ConfigError for an unknown name, or an argument that the optimiser does not take or another key sets."""
     package, name, _ = find(train.optimizer)
     if not train.optimizer_args:
         return
     taken = _arguments(package, name)
     for key, value in train.optimizer_args.items():
+        where = f"train.optimizer_args.{key}"
+        if key in OWN_KEYS:
+            raise ConfigError(where, value, f"would replace {OWN_KEYS[key]}", f"set {OWN_KEYS[key]}")
         if key not in taken:
-            raise ConfigError(f"train.optimizer_args.{key}", value, f"{name} does not take it", suggestion(key, taken))
+            raise ConfigError(where, value, f"{name} does not take it", suggestion(key, taken))
 
 
 def find(name: str) -> tuple[str, str, dict[str, Any]]:
@@ -60,7 +64,7 @@ def find(name: str) -> tuple[str, str, dict[str, Any]]:
 
 def _fits(package: str, name: str) -> bool:
     """Whether it is a class that takes what the engine always passes."""
-    return {"lr", "weight_decay"} <= _arguments(package, name)
+    return OWN_KEYS.keys() <= _arguments(package, name)
 
 
 @cache

@@ -61,6 +61,7 @@ class PeftMethod:
             if key not in names:
                 raise unknown_key(group, key, value)
         _check_ranges(self.options)
+        _check_targets(self.options.get("target_modules"))
 
     @property
     def stackable(self) -> bool:
@@ -103,6 +104,12 @@ def _check_ranges(options: Mapping[str, Any]) -> None:
         raise ConfigError("peft.lora_alpha", options["lora_alpha"], "must be greater than 0")
     if "lora_dropout" in options and not 0 <= options["lora_dropout"] < 1:
         raise ConfigError("peft.lora_dropout", options["lora_dropout"], "must lie in [0, 1)")
+
+
+def _check_targets(wanted: object) -> None:
+    names = wanted if isinstance(wanted, list | tuple) else [wanted]
+    if wanted is not None and not all(isinstance(name, str) for name in names):
+        raise ConfigError("peft.target_modules", wanted, "must be a pattern or a list of names", "[q_proj,v_proj], say")
 
 
 @cache

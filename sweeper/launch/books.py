@@ -10,6 +10,7 @@ import time
 from collections.abc import Iterable, Mapping
 from typing import Any, Protocol
 
+from sweeper.config import ConfigError
 from sweeper.tracking.run_folder import RunFolder, RunState
 
 LIVE_INTERVAL_S = 5.0  # between two points of time at which MLflow gets what live runs have logged
@@ -19,7 +20,9 @@ OUTAGE_INTERVAL_S = 30.0  # between two attempts when it can't be reached
 class View(Protocol):
     """What the books need of `tracking.mlflow_view.MlflowView`."""
 
-    def publish(self, folder: RunFolder, parent_run_id: str | None = None) -> bool: ...
+    def publish(
+        self, folder: RunFolder, parent_run_id: str | None = None, place: Mapping[str, Any] | None = None
+    ) -> bool: ...
 
     def finish_sweep(self, state: str, parent_run_id: str | None = None) -> None: ...
 
@@ -30,7 +33,12 @@ class Books:
         self._view = view
         self._parent = parent_run_id
         self._due: dict[str, RunFolder] = {}  # ended, not yet in MLflow to the end
+        self._places: dict[str, Mapping[str, Any]] = {}  # run id -> its cell and trial in this sweep
         self._live_at = self._away_until = 0.0
+
+    def admitted(self, folder: RunFolder, place: Mapping[str, Any]) -> None:
+        """`place`: the run's `cell` and `trial`; a folder that another sweep made knows only those it had there."""
+        self._places[folder.run_id] = place
 
     def ended(self, folder: RunFolder) -> None:
         self._due[folder.run_id] = folder
@@ -44,7 +52,7 @@ class Books:
             folders += live
             self._live_at = now
         for folder in folders:
-            if not self._view.publish(folder, self._parent):
+            if not self._view.publish(folder, self._parent, self._places.get(folder.run_id)):
                 self._away_until = time.monotonic() + OUTAGE_INTERVAL_S
                 return
             self._due.pop(folder.run_id, None)
@@ -61,11 +69,19 @@ class Books:
 def open_books(tracking_uri: str | None, output_dir: str, task: str, sweep: Mapping[str, Any] | None) -> Books:
     """Opens MLflow (seconds of imports, more where the database is new) and brings it up to what is on disk.
 
-    `sweep`: the arguments of `MlflowView.start_sweep`; None for a run by itself.
+    `sweep`: the arguments of `MlflowView.start_sweep`; None for a run by itself. Raises ConfigError where MLflow
+    cannot be reached or refuses.
     """
     from sweeper.tracking.mlflow_view import MlflowView
 
     view = MlflowView(tracking_uri, output_dir)
-    view.ensure_experiment(task)
-    view.reconcile(task)
-    return Books(view, view.start_sweep(task=task, **sweep) if sweep is not None else None)
+    from mlflow.exceptions import MlflowException  # after the view has made MLflow's settings, which the import reads
+
+    try:
+        view.ensure_experiment(task)
+        view.reconcile(task)
+        parent = view.start_sweep(task=task, **sweep) if sweep is not None else None
+    except MlflowException as error:
+        fix = f"check that the server runs ({str(error).splitlines()[0]})"
+        raise ConfigError("tracking_uri", view.tracking_uri, "MLflow does not answer, or refuses", fix) from error
+    return Books(view, parent)

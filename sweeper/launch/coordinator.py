@@ -103,7 +103,7 @@ class Coordinator:
             self.abandon(f"stopped by {error}" if isinstance(error, Stopped) else "the coordinating process failed")
             raise
         self.slots.stop()
-        failed = bool(self.failures or self.sweep.num_failed)
+        failed = bool(self.failures or self.sweep.num_failed or self.sweep.num_left_failed)
         self.close_books(RunState.FAILED if failed else RunState.COMPLETE)
         for line in self.failures:
             self.progress.say(line, style="red")
@@ -154,6 +154,7 @@ class Coordinator:
         if run_id in self.results or run_id in self.waiting or run_id in self.live:
             return run_id
         self.folders[run_id] = folder
+        self.books.admitted(folder, {"cell": trial.cell, "trial": trial.number})
         if folder.state() is RunState.COMPLETE:
             self.progress.reuse(display_name(folder))
             self.conclude(folder, {"state": RunState.COMPLETE.value, "reason": None, "detail": None})

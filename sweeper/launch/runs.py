@@ -16,7 +16,7 @@ from sweeper.launch.group import ROWS_OF_A_TASK, DataSize
 from sweeper.search.study import Sweep, TrialRuns
 from sweeper.tracking.provenance import code_state
 from sweeper.tracking.run_folder import RunFolder, RunIdentity
-from tasks import sources
+from tasks import sources, template
 
 
 @dataclass(frozen=True)
@@ -46,10 +46,11 @@ class Runs:
     def data(self, config: RunConfig) -> Data:
         """Raises ConfigError where there are no rows."""
         task = config.to_dict()["task"]
+        columns = template.columns(config.task)  # the prompt names some, and only those are in the digest
         rows_only = {name: task[name] for name in ("name", "type", "data", "labels", *ROWS_OF_A_TASK - {"train_size"})}
-        key = json.dumps([rows_only, config.data_dir, config.model.embedded], sort_keys=True)
+        key = json.dumps([rows_only, columns, config.data_dir, config.model.is_embedded], sort_keys=True)
         if key not in self._data:
-            source = sources.resolve(config.task, config.data_dir, embedded_model=config.model.embedded)
+            source = sources.resolve(config.task, config.data_dir, embedded_model=config.model.is_embedded)
             splits = sources.load(source, config.task)
             size = DataSize(len(splits.train), len(splits.selection), len(splits.test))
             self._data[key] = Data(splits.source, splits.digest, source.kind, size)

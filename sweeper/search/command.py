@@ -50,11 +50,11 @@ def _sweep(composer: Composer, tables: Sequence[Table], seeds: Axis | None, *, i
     cells = tuple(cell for table in tables for cell in table.cells())
     check_objective("hydra.sweeper.objective", search.objective)
     if search.sampler_args:
-        storage.make_sampler(search)
+        storage.check_sampler(search, cells[0].search)
     base = first.config({**cells[0].fixed, **cells[0].design, **_first_point(cells[0])})
     space = Space(cells, _seeds(base, seeds, is_sweep=is_sweep))
     base = replace(base, replicates=len(space.seeds), seed=space.seeds[0])
-    places.check_folder("output_dir", base.output_dir, Path(base.output_dir))
+    places.check_output(Path(base.output_dir), ("optuna.db",) if base.tracking_uri else ("optuna.db", "mlflow.db"))
     if base.tracking_uri is not None:
         places.check(base.tracking_uri)
     data = DataCheck()

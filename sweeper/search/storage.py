@@ -11,7 +11,7 @@ import fcntl
 import inspect
 import os
 import sqlite3
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -90,6 +90,21 @@ def make_sampler(options: SearchOptions, num_known: int = 0) -> BaseSampler:
         return sampler(**arguments)
     except (TypeError, ValueError) as error:
         rule = f"{sampler.__name__} refuses them ({str(error).splitlines()[0]})"
+        raise ConfigError("hydra.sweeper.sampler_args", options.sampler_args, rule) from error
+
+
+def check_sampler(options: SearchOptions, space: Mapping[str, Dimension]) -> None:
+    """Raises ConfigError for arguments that the sampler refuses, some of them only when it draws."""
+    import optuna
+
+    optuna.logging.set_verbosity(optuna.logging.WARNING)
+    study = optuna.create_study(sampler=make_sampler(options))
+    distributions = {key: distribution(dimension) for key, dimension in space.items()}
+    try:
+        for _ in range(2):  # some samplers draw the first at random
+            study.tell(study.ask(distributions), 0.0)
+    except Exception as error:  # whatever arithmetic makes of them
+        rule = f"{type(study.sampler).__name__} cannot draw with them ({str(error).splitlines()[0]})"
         raise ConfigError("hydra.sweeper.sampler_args", options.sampler_args, rule) from error
 
 

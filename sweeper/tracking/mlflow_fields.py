@@ -20,6 +20,7 @@ from sweeper.tracking.run_folder import RunIdentity
 KIND, RUN_ID, SWEEP_ID = "sweeper.kind", "sweeper.run_id", "sweeper.sweep_id"
 STATE, REASON, DETAIL = "sweeper.state", "sweeper.reason", "sweeper.detail"
 CELL, PARAMS, REPLICATE = "sweeper.cell", "sweeper.params", "sweeper.replicate"
+SWEEP_MEMBER = "sweeper.sweep."  # + id of a sweep that the run belongs to: JSON of its cell and trial there
 DATA_SOURCE, DATA_DIGEST, DEMO = "sweeper.data.source", "sweeper.data.digest", "sweeper.data.demo"
 IRREGULAR = "sweeper.irregular"
 INFINITE = "sweeper.infinite."  # + metric name: MLflow has no infinity, the point is NaN there

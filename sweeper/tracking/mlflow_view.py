@@ -93,16 +93,19 @@ class MlflowView:
         self._client.set_tag(parent, fields.STATE, RunState(state).value)
         self._client.set_terminated(parent, fields.MLFLOW_STATUS[state])
 
-    def publish(self, folder: RunFolder, parent_run_id: str | None = None) -> bool:
+    def publish(
+        self, folder: RunFolder, parent_run_id: str | None = None, place: Mapping[str, Any] | None = None
+    ) -> bool:
         """Sends what MLflow hasn't yet; False where it could not be reached (the next call sends it).
 
+        `place`: the run's `cell` and `trial` in the parent's sweep; those of its folder unless given.
         Raises MlflowException for what would fail again, ConfigError for a deleted experiment.
         """
         from mlflow.exceptions import MlflowException
 
         try:
             with exclusive(folder):
-                self._publish(folder, parent_run_id)
+                self._publish(folder, parent_run_id, place)
             return True
         except MlflowException as error:
             if error.error_code in _TRANSIENT:
@@ -131,7 +134,7 @@ class MlflowView:
         except MlflowException as error:
             return bool(error.error_code == "RESOURCE_DOES_NOT_EXIST")
 
-    def _publish(self, folder: RunFolder, parent_run_id: str | None) -> None:
+    def _publish(self, folder: RunFolder, parent_run_id: str | None, place: Mapping[str, Any] | None) -> None:
         task = folder.identity.config["task"]["name"]
         experiment, store = self._experiments.ensure(task)
         published = Published.of(folder, store)
@@ -145,7 +148,9 @@ class MlflowView:
             self._create(folder, published, experiment, int(started_s * 1000))
         if new_parent:
             assert parent_run_id is not None
-            batch.tags[f"sweeper.sweep.{self._sweep_id(parent_run_id)}"] = "true"
+            place = place or {"cell": folder.identity.cell, "trial": folder.identity.trial or 0}
+            member = f"{fields.SWEEP_MEMBER}{self._sweep_id(parent_run_id)}"
+            batch.tags[member] = json.dumps(self._redactor.json(dict(place)))
             if not published.parents:  # the pages nest a run below one parent only
                 batch.tags["mlflow.parentRunId"] = parent_run_id
             published.parents.append(parent_run_id)

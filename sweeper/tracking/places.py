@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Iterable
 from pathlib import Path
 from urllib.parse import urlsplit
 
@@ -29,6 +30,14 @@ def check(uri: str) -> None:
         raise ConfigError("tracking_uri", uri, "names no server", fix)
 
 
+def check_output(folder: Path, databases: Iterable[str]) -> None:
+    """Raises ConfigError for a folder that can't be used, or that holds something else under a database's name."""
+    check_folder("output_dir", folder, folder)
+    for name in databases:
+        if not _may_be_database(folder / name):
+            raise ConfigError("output_dir", folder, f"{name} in it is no SQLite database", "move it away")
+
+
 def check_folder(key: str, value: object, folder: Path) -> None:
     """Raises ConfigError where the folder is not there and can't be made, or can't be written to."""
     try:
@@ -45,10 +54,18 @@ def _check_database(uri: str, name: str, fix: str) -> None:
     path = Path(name)
     if not name or path.is_dir():
         raise ConfigError("tracking_uri", uri, "names no database file", fix)
-    if path.is_file() and path.stat().st_size:  # MLflow fills an empty one
-        with path.open("rb") as file:
-            if file.read(len(SQLITE_HEADER)) != SQLITE_HEADER:
-                raise ConfigError("tracking_uri", uri, "this file is no SQLite database", "name another file")
+    if not _may_be_database(path):
+        raise ConfigError("tracking_uri", uri, "this file is no SQLite database", "name another file")
+
+
+def _may_be_database(path: Path) -> bool:
+    """One, or what will become one: nothing yet, or an empty file."""
+    if not path.exists():
+        return True
+    if not path.is_file():
+        return False
+    with path.open("rb") as file:
+        return file.read(len(SQLITE_HEADER)) in (SQLITE_HEADER, b"")
 
 
 def _names_a_host(uri: str) -> bool:

@@ -1,14 +1,26 @@
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
+from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any, cast
 
 import pytest
 import yaml
+from mlflow.exceptions import MlflowException
 from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from sweeper.__main__ import BAD_INPUT, conf_folder, main, one_line
-from sweeper.config import ConfigError
+from analysis import table
+from analysis.load import BadArgument
+from sweeper import __main__ as command_line
+from sweeper.__main__ import BAD_INPUT, INTERRUPTED, PIPE_CLOSED, conf_folder, execute, main, one_line
+from sweeper.config import ConfigError, RunConfig
+from sweeper.launch import coordinator
+from sweeper.search.study import Sweep
 
 
 def test_the_configuration_is_found_beside_the_package(repository: Path) -> None:
@@ -44,6 +56,60 @@ def test_bad_input_is_exit_code_2_and_one_line(capsys: pytest.CaptureFixture[str
 def test_a_long_value_does_not_fill_the_screen(capsys: pytest.CaptureFixture[str]) -> None:
     assert main([f"model.path={'x' * 5000}"]) == BAD_INPUT
     assert len(capsys.readouterr().err) < 700
+
+
+@pytest.mark.parametrize("override", ["task.name=", "task.name=' '", "model.num_parameters=0"])
+def test_a_name_or_a_number_of_nothing_is_refused(capsys: pytest.CaptureFixture[str], override: str) -> None:
+    assert main([override]) == BAD_INPUT
+    assert override.partition("=")[0] in capsys.readouterr().err
+
+
+def test_a_reader_that_has_left_ends_it_quietly() -> None:
+    reader, writer = os.pipe()
+    os.close(reader)
+    command = [sys.executable, "-m", "sweeper", "--help"]
+    ended = subprocess.run(command, stdout=writer, stderr=subprocess.PIPE, check=False)
+    os.close(writer)
+    assert (ended.returncode, ended.stderr) == (PIPE_CLOSED, b"")
+
+
+def raising(error: BaseException) -> Callable[..., Any]:
+    def fail(*_: object, **__: object) -> None:
+        raise error
+
+    return fail
+
+
+def test_a_pipe_of_our_own_that_breaks_is_not_kept_quiet(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(command_line, "_main", raising(BrokenPipeError("to a worker")))
+    with open(os.devnull, "w", encoding="utf-8") as read_by_the_system:
+        monkeypatch.setattr(sys, "stdout", read_by_the_system)
+        monkeypatch.setattr(sys, "stderr", read_by_the_system)
+        with pytest.raises(BrokenPipeError):
+            main([])
+
+
+def test_ctrl_c_before_the_sweep_is_one_line(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(command_line, "_main", raising(KeyboardInterrupt()))
+    assert main([]) == INTERRUPTED
+    assert capsys.readouterr().err == "stopped by Ctrl-C\n"
+
+
+@pytest.mark.parametrize("error", [BadArgument("away"), MlflowException("away")])
+def test_a_server_that_is_away_at_the_end_keeps_the_exit_code(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], error: Exception
+) -> None:
+    monkeypatch.setattr(table, "print_table", raising(error))
+    monkeypatch.setattr(coordinator, "run", lambda _: 1)
+    uri = "http://me:password@server:5000"
+    base = RunConfig(tracking_uri=uri)
+    ended = SimpleNamespace(base=base, run_ids=["a"], num_finished=1, is_single=True, sweep_id="b")
+    assert execute(cast(Sweep, ended)) == 1
+    shown = capsys.readouterr()
+    assert shown.err == "no table: away\n"
+    assert shown.out.endswith("pictures: open http://me:<redacted>@server:5000\n")
 
 
 def test_debug_hands_the_error_over() -> None:

@@ -105,6 +105,21 @@ def test_another_sweep_by_its_id_and_all_runs(results: Path, capsys: pytest.Capt
     assert row["hyperparameters"] == {"train.learning_rate": "0.5"}  # the better of both sweeps' points
 
 
+def test_a_run_that_another_sweep_made_has_its_cell_in_the_later_one(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    view = MlflowView(None, tmp_path)
+    reused = SyntheticRun(sweep_id=None).write(tmp_path)
+    view.publish(reused)
+    cells = [{"model": "mini", "peft": method} for method in ("qlora", "lora")]
+    parent = view.start_sweep("1a7e100000", "later", {"cells": json.dumps(cells)}, {}, task="sst2")
+    view.publish(reused, parent, {"cell": cells[1], "trial": 0})
+    qlora = SyntheticRun(method="qlora").create(tmp_path)
+    view.publish(qlora, parent, {"cell": cells[0], "trial": 1})
+    rows = json.loads(printed(tmp_path, capsys, "task=sst2", "--format=json"))["rows"]
+    assert [(row["method"], row["problem"]) for row in rows] == [("qlora", "running"), ("lora", "")]
+
+
 def test_print_table_finds_a_sweep_or_a_run_by_itself(results: Path, capsys: pytest.CaptureFixture[str]) -> None:
     uri = f"sqlite:///{results / 'mlflow.db'}"
     table.print_table(uri, sweep_id="01d")

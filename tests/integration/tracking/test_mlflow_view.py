@@ -66,7 +66,8 @@ def test_a_finished_run_is_in_mlflow_whole(view: MlflowView, client: MlflowClien
     }
     assert run.data.metrics == pytest.approx(folder.summary())
     assert points(client, run) == [(0, 0.7), (1, 0.35), (2, pytest.approx(0.7 / 3))]
-    expected = {"mlflow.parentRunId": parent, f"sweeper.sweep.{SWEEP}": "true", "sweeper.state": "COMPLETE",
+    own = json.dumps({"cell": folder.identity.cell, "trial": 0})
+    expected = {"mlflow.parentRunId": parent, f"sweeper.sweep.{SWEEP}": own, "sweeper.state": "COMPLETE",
                 "sweeper.irregular": '{"i": 3}', "sweeper.data.source": folder.identity.data["source"]}  # fmt: skip
     assert expected.items() <= run.data.tags.items()
     inputs = {entry.tags[0].value: entry.dataset for entry in run.inputs.dataset_inputs}
@@ -279,9 +280,13 @@ def test_a_run_shared_by_two_sweeps_belongs_to_both(
     folder = SyntheticRun(task=task).write(output_dir)
     first = start_sweep(view, task)
     view.publish(folder, first)
-    view.publish(folder, view.start_sweep("0ther00000", "wider", {}, {}, task=task))
+    place = {"cell": {"model": "mini"}, "trial": 7}
+    view.publish(folder, view.start_sweep("0ther00000", "wider", {}, {}, task=task), place)
+    view.reconcile(task)
     tags = only_run(client, task).data.tags
-    assert (tags["sweeper.sweep.0ther00000"], tags["mlflow.parentRunId"]) == ("true", first)
+    assert json.loads(tags["sweeper.sweep.0ther00000"]) == place
+    assert json.loads(tags[f"sweeper.sweep.{SWEEP}"])["cell"] == folder.identity.cell
+    assert tags["mlflow.parentRunId"] == first
 
 
 def test_a_long_parameter_is_never_cut_in_silence(

@@ -1,6 +1,8 @@
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -15,8 +17,12 @@ class FakeView:
         self.reachable = True
         self.published: list[str] = []
         self.closed: list[str] = []
+        self.places: list[Mapping[str, Any] | None] = []
 
-    def publish(self, folder: RunFolder, parent_run_id: str | None = None) -> bool:
+    def publish(
+        self, folder: RunFolder, parent_run_id: str | None = None, place: Mapping[str, Any] | None = None
+    ) -> bool:
+        self.places.append(place)
         if self.reachable:
             self.published.append(folder.run_id)
         return self.reachable
@@ -44,6 +50,17 @@ def test_ended_run_is_published_once(tmp_path: Path, view: FakeView, books: Book
     books.publish([])
     books.publish([])
     assert view.published == ["0"]
+
+
+def test_run_is_published_with_its_place_in_this_sweep_while_it_lives_and_at_its_end(
+    tmp_path: Path, view: FakeView, books: Books
+) -> None:
+    place = {"cell": {"peft": "lora"}, "trial": 3}
+    books.admitted(folder(tmp_path), place)
+    books.publish([folder(tmp_path)])
+    books.ended(folder(tmp_path))
+    books.publish([])
+    assert view.places == [place, place]
 
 
 def test_live_runs_are_published_every_few_seconds(tmp_path: Path, view: FakeView, books: Books) -> None:

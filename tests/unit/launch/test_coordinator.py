@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import io
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import SimpleNamespace
@@ -36,6 +36,8 @@ class FakeSweep:
     launcher: LauncherOptions = field(default_factory=lambda: LauncherOptions(max_group=2))
     objective: str = "eval/accuracy"
     num_failed: int = 0
+    num_left_failed: int = 0
+    cell: dict[str, Any] = field(default_factory=dict)
     asked: int = 0
     told: dict[int, list[RunResult]] = field(default_factory=dict)
 
@@ -45,7 +47,7 @@ class FakeSweep:
         trial = self.trials[self.asked]
         self.asked += 1
         runs = tuple(RunConfig(seed=seed, peft=dict(LORA)) for seed, _ in trial)
-        return TrialRuns("study", self.asked - 1, {"does": [does for _, does in trial]}, {}, runs)
+        return TrialRuns("study", self.asked - 1, {"does": [does for _, does in trial]}, self.cell, runs)
 
     def tell(self, trial: TrialRuns, results: Sequence[RunResult]) -> None:
         assert trial.number not in self.told
@@ -127,8 +129,10 @@ class FakeSlots:
 class FakeView:
     published: list[tuple[str, str]] = field(default_factory=list)  # run id, its state then
     closed: list[str] = field(default_factory=list)
+    places: list[Any] = field(default_factory=list)
 
-    def publish(self, folder: RunFolder, _: str | None = None) -> bool:
+    def publish(self, folder: RunFolder, _: str | None = None, place: Mapping[str, Any] | None = None) -> bool:
+        self.places.append(place)
         self.published.append((folder.run_id, str(folder.state())))
         return True
 
@@ -249,6 +253,21 @@ def test_complete_run_is_taken_from_disk(tmp_path: Path) -> None:
     assert [len(group) for group in again.slots.trained] == [1]
     assert again.sweep.told[0][0].objective == 0.5
     assert "already there: sst2-mini-lora-full-s0" in again.text.getvalue()
+
+
+def test_reused_run_is_published_with_its_place_in_this_sweep(tmp_path: Path) -> None:
+    scene(tmp_path, [(0, 0.5)]).coordinator().run()
+    again = scene(tmp_path, [(1, 0.5)], [(0, 0.5)])
+    again.sweep.cell = {"peft": "lora"}
+    assert again.coordinator().run() == 0
+    assert {place["trial"]: place["cell"] for place in again.view.places} == {0: {"peft": "lora"}, 1: {"peft": "lora"}}
+
+
+def test_sweep_with_failures_that_it_leaves_alone_has_failed(tmp_path: Path) -> None:
+    again = scene(tmp_path)
+    again.sweep.num_left_failed = 1
+    assert again.coordinator().run() == 1
+    assert again.view.closed == ["FAILED"]
 
 
 def test_earlier_failure_is_tried_again(tmp_path: Path) -> None:

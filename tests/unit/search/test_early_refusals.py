@@ -48,9 +48,17 @@ def test_an_argument_that_the_optimizer_does_not_take(make_sweep: MakeSweep) -> 
     refused(make_sweep, "NAdam does not take it", "train.optimizer=NAdam", "train.optimizer_args.amsgrad=true")
 
 
+@pytest.mark.parametrize(("name", "key"), [("lr", "learning_rate"), ("weight_decay", "weight_decay")])
+def test_an_argument_of_the_optimizer_that_has_a_key_of_its_own(make_sweep: MakeSweep, name: str, key: str) -> None:
+    message = f"train.optimizer_args.{name}=0.5: would replace train.{key}; set train.{key}"
+    refused(make_sweep, message, f"train.optimizer_args={{{name}:0.5}}")
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
+        (["{n_startup_trials:x}"], "TPESampler cannot draw with them ('<' not supported between"),
+        (["{n_startup_trials:x}", "hydra.sweeper.sampler=cmaes"], "CmaEsSampler cannot draw with them"),
         (["{n_startup_trial:3}"], "unknown to TPESampler; did you mean 'n_startup_trials'?"),
         (["{seed:3}"], "unknown to TPESampler"),
         (["{population_size:-1}", "hydra.sweeper.sampler=nsgaii"], "NSGAIISampler refuses them (`population_size`"),
@@ -90,6 +98,25 @@ def test_a_tracking_uri_that_can_be_used(make_sweep: MakeSweep, tmp_path: Path, 
     assert make_sweep(f"tracking_uri='{uri.format(folder=tmp_path)}'").base.tracking_uri
 
 
+@pytest.mark.parametrize("name", ["mlflow.db", "optuna.db"])
+def test_an_output_folder_with_something_else_in_a_databases_place(
+    make_sweep: MakeSweep, tmp_path: Path, name: str
+) -> None:
+    (tmp_path / name).write_text("no database at all", encoding="utf-8")
+    refused(make_sweep, f"{name} in it is no SQLite database; move it away", f"output_dir={tmp_path}")
+
+
+def test_an_output_folder_with_empty_databases_passes(make_sweep: MakeSweep, tmp_path: Path) -> None:
+    for name in ("mlflow.db", "optuna.db"):
+        (tmp_path / name).touch()
+    assert make_sweep(f"output_dir={tmp_path}").num_trials == 1
+
+
+def test_a_file_that_is_not_used_may_have_a_databases_name(make_sweep: MakeSweep, tmp_path: Path) -> None:
+    (tmp_path / "mlflow.db").write_text("no database at all", encoding="utf-8")
+    assert make_sweep(f"output_dir={tmp_path}", "tracking_uri=http://127.0.0.1:5000").num_trials == 1
+
+
 def test_an_output_folder_that_is_a_file(make_sweep: MakeSweep, tmp_path: Path) -> None:
     (tmp_path / "taken").write_text("", encoding="utf-8")
     refused(make_sweep, "taken is a file; name a folder", f"output_dir={tmp_path / 'taken' / 'deeper'}")
@@ -118,6 +145,8 @@ def test_a_prompt_that_does_not_fit_the_data(make_sweep: MakeSweep, overrides: l
         (["peft.target_modules=[q_prj]"], "did you mean 'q_proj'?"),
         (["peft.target_modules=q_proj"], "matches no module of this model; write a list: [q_proj]"),
         (["peft.target_modules='['"], "no regular expression"),
+        (["peft.target_modules=5"], "peft.target_modules=5: must be a pattern or a list of names"),
+        (["peft.target_modules=[q_proj,5]"], "must be a pattern or a list of names"),
         (["peft.r=8,512"], "peft.r=512: larger than the full rank of every weight it would adapt; at most 256"),
         (["peft.target_modules=[v_proj]", "peft.r=200"], "at most 128"),
         (["peft=last_layer", "peft.layer=4"], "peft.layer=4: this model has 4 layers; from -4 to 3"),

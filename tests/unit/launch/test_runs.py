@@ -1,0 +1,38 @@
+"""The folders of a sweep's runs: which data each is said to read."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any, cast
+
+import pytest
+
+from sweeper.config import RunConfig
+from sweeper.launch.runs import Runs
+from tasks import sources
+
+
+@pytest.fixture
+def config(tmp_path: Path) -> RunConfig:
+    for split in ("train", "dev"):
+        rows = "".join(f"{split} review {number}\ttitle {number}\t{number % 2}\n" for number in range(8))
+        (tmp_path / f"{split}.tsv").write_text(f"review\ttitle\tlabel\n{rows}")
+    config = RunConfig(data_dir=str(tmp_path), output_dir=str(tmp_path))
+    config.task.data = replace(config.task.data, text="review", files={"train": ["train.tsv"], "test": ["dev.tsv"]})
+    config.task.selection_size = 2
+    return config
+
+
+def asking(config: RunConfig, prompt: str) -> RunConfig:
+    return replace(config, task=replace(config.task, prompt=replace(config.task.prompt, user=prompt)))
+
+
+def test_prompts_that_read_other_columns_read_other_data(config: RunConfig) -> None:
+    runs = Runs(cast(Any, SimpleNamespace(base=config)))
+    for prompt in ("{review}", "{title} {review}", "{review}!"):
+        asked = asking(config, prompt)
+        source = sources.resolve(asked.task, asked.data_dir, embedded_model=False)
+        assert runs.data(asked).digest == sources.load(source, asked.task).digest
+    assert len(runs.sources) == 2, "the rows of the same columns are read once"
