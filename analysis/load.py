@@ -28,8 +28,9 @@ COMPLETE, PRUNED, UNFINISHED = "COMPLETE", "PRUNED", "UNFINISHED"
 DEFAULT_OBJECTIVE = "eval/accuracy"
 # Parameters that tell replicates of one point apart, or say only where a run was kept.
 NOT_HYPERPARAMETERS = frozenset(
-    {"seed", "replicates", "data_dir", "output_dir", "tracking_uri", "plan", "retry_failed"}
-)
+    {"seed", "replicates", "data_dir", "output_dir", "tracking_uri", "plan", "retry_failed",
+     "resume.allow_drift", "budget.minutes"}
+)  # fmt: skip
 
 
 class BadArgument(ValueError):

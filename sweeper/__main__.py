@@ -26,7 +26,8 @@ from hydra.errors import HydraException
 from hydra.types import HydraContext, RunMode
 from omegaconf.errors import OmegaConfBaseException
 
-from sweeper.config import ConfigError, RunConfig, suggestion
+from sweeper.checks import ConfigError, suggestion
+from sweeper.config import RunConfig
 from sweeper.search import overrides as command_line
 from sweeper.search.command import CONFIG_NAME, read_command
 from sweeper.search.compose import read_composition, register_schema

@@ -7,25 +7,18 @@ value is refused in well under a second. YAML holds only differences from the de
 from __future__ import annotations
 
 import dataclasses
-import difflib
 import hashlib
 import json
-import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import Enum
 from pathlib import Path
 from typing import Any, get_type_hints
 
+from sweeper.checks import ConfigError, at_least, one_of, positive
+from sweeper.train_config import TrainConfig
+
 FULL = "full"  # the train size that means every row of the training pool
-
-
-class ConfigError(ValueError):
-    """Bad input from a person: one line that names the key, the value, the rule and the fix."""
-
-    def __init__(self, key: str, value: object, rule: str, fix: str = "") -> None:
-        self.key, self.value, self.rule, self.fix = key, value, rule, fix
-        super().__init__(f"{key}={value!s}: {rule}" + (f"; {fix}" if fix else ""))
 
 
 class Architecture(Enum):
@@ -133,67 +126,17 @@ class TaskConfig:
 
 
 @dataclass
-class TrainConfig:
-    epochs: float = 1.0
-    min_steps: int = 0  # optimiser steps: a small training set is repeated until it reaches them
-    max_steps: int | None = None  # optimiser steps: cuts the run short
-    batch_size: int = 16  # examples per optimiser step
-    gradient_accumulation_steps: int = 1  # forwards that share one optimiser step
-    row_tokens: int = 512  # tokens of one packed row; a longer example has a row alone
-    learning_rate: float = 2e-4
-    optimizer: str = "adamw_torch"  # Transformers' names, or torch.optim.X / bitsandbytes.optim.X by class name
-    optimizer_args: dict[str, Any] = field(default_factory=dict)
-    weight_decay: float = 0.0
-    max_grad_norm: float = 1.0  # 0 switches clipping off
-    lr_scheduler_type: str = "linear"  # Transformers' names
-    lr_scheduler_args: dict[str, Any] = field(default_factory=dict)  # see LR_SCHEDULERS
-    warmup_steps: float = 0.0  # optimiser steps, or below 1 a share of all
-    logging_steps: int = 10  # optimiser steps between two points of the training curve
-    eval_every: Any = "end"  # end | epoch | a number of optimiser steps, on the selection split; always at the end
-    save_every: Any = 200  # epoch | never | a number of optimiser steps: checkpoints to resume from
-    early_stopping_patience: int | None = None  # evaluations without improvement
-    load_best_model_at_end: bool = False
-    metric_for_best_model: str = "eval/accuracy"
+class ResumeConfig:
+    allow_drift: bool = False  # an unfinished sweep goes on though its config, data or code has changed
+
+
+@dataclass
+class BudgetConfig:
+    minutes: float | None = None  # of this command, after which no further trial is asked for
 
     def validate(self) -> None:
-        positive("train.epochs", self.epochs)
-        positive("train.learning_rate", self.learning_rate)
-        for key in ("batch_size", "gradient_accumulation_steps", "logging_steps"):
-            at_least(f"train.{key}", getattr(self, key), 1)
-        at_least("train.row_tokens", self.row_tokens, 16)
-        for key in ("min_steps", "weight_decay", "max_grad_norm", "warmup_steps"):
-            at_least(f"train.{key}", getattr(self, key), 0)
-        if self.max_steps is not None:
-            at_least("train.max_steps", self.max_steps, 1)
-        if self.gradient_accumulation_steps > self.batch_size:
-            raise ConfigError("train.gradient_accumulation_steps", self.gradient_accumulation_steps,
-                              f"cannot exceed train.batch_size={self.batch_size}")  # fmt: skip
-        self._validate_schedule()
-        self._validate_intervals()
-
-    def _validate_schedule(self) -> None:
-        name, given = self.lr_scheduler_type, self.lr_scheduler_args
-        one_of("train.lr_scheduler_type", name, LR_SCHEDULERS)
-        for key, value in given.items():
-            where = f"train.lr_scheduler_args.{key}"
-            if key not in LR_SCHEDULERS[name]:
-                raise ConfigError(where, value, f"{name} does not take it", suggestion(key, LR_SCHEDULERS[name]))
-            if isinstance(value, bool) or not isinstance(value, int | float):
-                raise ConfigError(where, value, "must be a number")
-            at_least(where, value, 0)
-        if (needed := NEEDED_BY_LR_SCHEDULERS.get(name)) and needed not in given:
-            raise ConfigError(f"train.lr_scheduler_args.{needed}", None, f"{name} needs it", "set it to 0.1, say")
-
-    def _validate_intervals(self) -> None:
-        for key, word in (("eval_every", "end"), ("save_every", "never")):
-            value = getattr(self, key)
-            if value not in ("epoch", word) and (isinstance(value, bool) or not isinstance(value, int) or value < 1):
-                raise ConfigError(f"train.{key}", value, f"must be 'epoch', '{word}' or a positive number of steps")
-        selects = self.load_best_model_at_end or self.early_stopping_patience is not None
-        if selects and self.eval_every == "end":
-            raise ConfigError("train.eval_every", "end", "choosing a checkpoint needs evaluations", "set it to epoch")
-        if self.early_stopping_patience is not None:
-            at_least("train.early_stopping_patience", self.early_stopping_patience, 1)
+        if self.minutes is not None:
+            positive("budget.minutes", self.minutes)
 
 
 @dataclass
@@ -211,11 +154,14 @@ class RunConfig:
     tracking_uri: str | None = None  # sqlite:///<output_dir>/mlflow.db unless given
     plan: bool = False  # print what would be trained, train nothing
     retry_failed: bool = False  # a resumed sweep runs its failed trials again; else a failure is final
+    resume: ResumeConfig = field(default_factory=ResumeConfig)
+    budget: BudgetConfig = field(default_factory=BudgetConfig)
 
     def validate(self) -> None:
         self.model.validate()
         self.task.validate()
         self.train.validate()
+        self.budget.validate()
         at_least("replicates", self.replicates, 1)
         selects = self.train.load_best_model_at_end or self.train.early_stopping_patience is not None
         if selects and not self.task.selection_size:
@@ -234,38 +180,10 @@ class RunConfig:
         return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
 
 
-VOLATILE = frozenset({"replicates", "data_dir", "output_dir", "tracking_uri", "plan", "retry_failed"})
-
-# Transformers' names, and what each takes in lr_scheduler_args: numbers. num_decay_steps below 1 is a share of all.
-LR_SCHEDULERS: dict[str, tuple[str, ...]] = {
-    "linear": (), "cosine": ("num_cycles",), "cosine_with_restarts": ("num_cycles",), "polynomial": ("lr_end", "power"),
-    "constant": (), "constant_with_warmup": (), "inverse_sqrt": ("timescale",),
-    "cosine_with_min_lr": ("min_lr_rate", "num_cycles"),
-    "warmup_stable_decay": ("num_decay_steps", "min_lr_ratio", "num_cycles"),
-}  # fmt: skip
-NEEDED_BY_LR_SCHEDULERS = {"cosine_with_min_lr": "min_lr_rate", "warmup_stable_decay": "num_decay_steps"}
-
-
-def one_of(key: str, value: str, allowed: Iterable[str]) -> None:
-    names = sorted(allowed)
-    if value not in names:
-        raise ConfigError(key, value, f"not one of {', '.join(names)}", suggestion(value, names))
-
-
-def at_least(key: str, value: float, minimum: float) -> None:
-    if not math.isfinite(value) or value < minimum:
-        raise ConfigError(key, value, f"must be at least {minimum}")
-
-
-def positive(key: str, value: float) -> None:
-    if not math.isfinite(value) or value <= 0:
-        raise ConfigError(key, value, "must be greater than 0")
-
-
-def suggestion(wrong: str, names: Iterable[str]) -> str:
-    """`did you mean 'x'?` for the nearest name, or nothing where none is near."""
-    near = difflib.get_close_matches(str(wrong), list(names), n=1, cutoff=0.5)
-    return f"did you mean '{near[0]}'?" if near else ""
+# What one run computes does not hang on these.
+VOLATILE = frozenset(
+    {"replicates", "data_dir", "output_dir", "tracking_uri", "plan", "retry_failed", "resume", "budget"}
+)
 
 
 def flatten(nested: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:

@@ -12,7 +12,8 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-from sweeper.config import ConfigError, TrainConfig, suggestion
+from sweeper.checks import ConfigError, suggestion
+from sweeper.train_config import TrainConfig
 
 PACKAGES = ("torch", "bitsandbytes")  # a class that both have is torch's
 OWN_KEYS = {"lr": "train.learning_rate", "weight_decay": "train.weight_decay"}  # argument -> the key that sets it

@@ -14,7 +14,7 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-from sweeper.config import ConfigError, one_of, suggestion
+from sweeper.checks import ConfigError, one_of, suggestion
 
 METHODS = ("none", "full", "last_layer", "adapter")
 OWN_KEYS = ("name", "method", "type", "layer", "quantization")

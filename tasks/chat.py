@@ -9,7 +9,8 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from sweeper.config import ConfigError, PromptStyle
+from sweeper.checks import ConfigError
+from sweeper.config import PromptStyle
 from tasks.task import Prompt
 
 # Llama 3's template prints today's date unless it is given one: a model trained today would be asked another

@@ -12,7 +12,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any, cast
 
-from sweeper.config import ConfigError
+from sweeper.checks import ConfigError
 
 if TYPE_CHECKING:
     import pandas as pd

@@ -11,7 +11,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from sweeper.config import ConfigError, DataConfig
+from sweeper.checks import ConfigError
+from sweeper.config import DataConfig
 
 if TYPE_CHECKING:
     import pandas as pd

@@ -13,7 +13,8 @@ from typing import Any
 
 import pandas as pd
 
-from sweeper.config import ConfigError, PromptStyle
+from sweeper.checks import ConfigError
+from sweeper.config import PromptStyle
 from tasks.chat import Renderer, renderer
 from tasks.splits import ID
 from tasks.task import Task

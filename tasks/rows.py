@@ -12,7 +12,7 @@ from typing import Any
 
 import pandas as pd
 
-from sweeper.config import ConfigError, suggestion
+from sweeper.checks import ConfigError, suggestion
 from tasks.splits import ID, LABEL
 
 

@@ -11,7 +11,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from sweeper.config import ConfigError, Source, TaskConfig, suggestion
+from sweeper.checks import ConfigError, suggestion
+from sweeper.config import Source, TaskConfig
 from tasks import files, hub, template
 from tasks.demo_reviews import DEMO_LABELS, DEMO_SIZES
 

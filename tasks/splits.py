@@ -13,7 +13,8 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 
-from sweeper.config import FULL, ConfigError, TaskConfig
+from sweeper.checks import ConfigError
+from sweeper.config import FULL, TaskConfig
 
 ID, LABEL = "id", "label"
 

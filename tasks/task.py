@@ -11,7 +11,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol, cast
 
-from sweeper.config import TaskConfig, one_of
+from sweeper.checks import one_of
+from sweeper.config import TaskConfig
 
 if TYPE_CHECKING:
     import numpy as np

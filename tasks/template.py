@@ -9,7 +9,8 @@ from __future__ import annotations
 import string
 from collections.abc import Mapping, Sequence
 
-from sweeper.config import ConfigError, TaskConfig
+from sweeper.checks import ConfigError
+from sweeper.config import TaskConfig
 
 Part = tuple[str, str | None]  # literal text, then the field after it
 

@@ -10,7 +10,7 @@ import time
 from collections.abc import Iterable, Mapping
 from typing import Any, Protocol
 
-from sweeper.config import ConfigError
+from sweeper.checks import ConfigError
 from sweeper.tracking.run_folder import RunFolder, RunState
 
 LIVE_INTERVAL_S = 5.0  # between two points of time at which MLflow gets what live runs have logged

@@ -14,7 +14,8 @@ from hydra.core.config_loader import ConfigLoader
 from hydra.core.override_parser.types import Override
 
 from sweeper import peft_method
-from sweeper.config import ConfigError, RunConfig
+from sweeper.checks import ConfigError
+from sweeper.config import RunConfig
 from sweeper.search import overrides as command_line
 from sweeper.search.compose import Composer
 from sweeper.search.options import SearchOptions

@@ -13,7 +13,8 @@ from typing import Any
 
 from hydra.core.config_loader import ConfigLoader
 
-from sweeper.config import ConfigError, RunConfig
+from sweeper.checks import ConfigError
+from sweeper.config import RunConfig
 from sweeper.search import model_files, storage
 from sweeper.search import overrides as command_line
 from sweeper.search.cells import Table, TableReader, check_size, fitted

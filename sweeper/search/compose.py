@@ -17,7 +17,8 @@ from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 
 from sweeper import optimizer_names
-from sweeper.config import ConfigError, RunConfig, suggestion
+from sweeper.checks import ConfigError, suggestion
+from sweeper.config import RunConfig
 from sweeper.metrics import all_metrics
 from sweeper.peft_method import OWN_KEYS, PeftMethod
 from sweeper.search.typed import read

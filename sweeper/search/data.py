@@ -12,7 +12,8 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from sweeper.config import FULL, ConfigError, RunConfig, Source, one_of
+from sweeper.checks import ConfigError, one_of
+from sweeper.config import FULL, RunConfig, Source
 
 if TYPE_CHECKING:
     from tasks.sources import DataSource

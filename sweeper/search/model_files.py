@@ -15,7 +15,8 @@ from pathlib import Path
 from typing import Any
 
 from sweeper import mini
-from sweeper.config import ConfigError, ModelConfig, RunConfig, suggestion
+from sweeper.checks import ConfigError, suggestion
+from sweeper.config import ModelConfig, RunConfig
 from sweeper.peft_method import PeftMethod
 
 # `model_type` of architectures whose files name the weights exactly as the loaded model names its modules.

@@ -9,10 +9,11 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from sweeper.config import ConfigError, at_least, one_of
+from sweeper.checks import ConfigError, at_least, one_of, positive
 from sweeper.search.typed import read
 
 AUTO = "auto"
+PRUNERS = ("none", "median", "percentile", "asha", "hyperband", "wilcoxon", "patient", "threshold")
 SAMPLERS = ("tpe", "random", "gp", "cmaes", "qmc", "nsgaii")
 
 
@@ -23,6 +24,9 @@ class LauncherOptions:
     slots: int | None = None  # worker processes; None = "auto"
     threads: int | None = None  # of torch in each worker; None = "auto"
     max_group: int = 8  # runs that may share one forward
+    retries: int = 2  # of a run whose worker process died
+    run_minutes: float | None = None  # wall clock that a run may take; None = no limit
+    stalled_minutes: float | None = 30.0  # without a word from any run of a group, after which its worker is ended
 
     @classmethod
     def read(cls, values: Mapping[str, Any]) -> LauncherOptions:
@@ -33,6 +37,10 @@ class LauncherOptions:
             value = getattr(options, key)
             if value is not None:
                 at_least(f"hydra.launcher.{key}", value, 1)
+        at_least("hydra.launcher.retries", options.retries, 0)
+        for key in ("run_minutes", "stalled_minutes"):
+            if (value := getattr(options, key)) is not None:
+                positive(f"hydra.launcher.{key}", value)
         return options
 
 

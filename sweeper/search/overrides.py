@@ -16,7 +16,8 @@ from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import Override
 from hydra.errors import HydraException
 
-from sweeper.config import ConfigError, RunConfig, suggestion
+from sweeper.checks import ConfigError, suggestion
+from sweeper.config import RunConfig
 from sweeper.search.compose import refuse_targets
 from sweeper.search.options import LauncherOptions, SearchOptions
 from sweeper.search.typed import check_key, dotted_keys, nearest_key

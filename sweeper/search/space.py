@@ -24,7 +24,7 @@ from hydra.core.override_parser.types import (
     ValueType,
 )
 
-from sweeper.config import ConfigError
+from sweeper.checks import ConfigError
 
 DESIGN_KEYS = frozenset({"task.train_size", "task.head"})  # config groups are design axes as well
 SEED = "seed"

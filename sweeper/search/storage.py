@@ -15,7 +15,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from sweeper.config import ConfigError, suggestion
+from sweeper.checks import ConfigError, suggestion
 from sweeper.search.options import SearchOptions
 from sweeper.search.space import Dimension
 

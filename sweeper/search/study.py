@@ -18,30 +18,18 @@ from typing import TYPE_CHECKING, Any
 from sweeper.config import VOLATILE, RunConfig
 from sweeper.metrics import direction
 from sweeper.search import storage
+from sweeper.search.asking import Asker, OpenTrial
 from sweeper.search.compose import Composer
 from sweeper.search.data import DataCheck
-from sweeper.search.history import CELL, FAILED_REPLICATES, REASON, RETRY_OF, RUNS, History, recall, search_values
+from sweeper.search.history import FAILED_REPLICATES, REASON, RUNS, History, recall, search_values
 from sweeper.search.options import LauncherOptions, SearchOptions
 from sweeper.search.space import Cell, Space, abbreviated
 from sweeper.search.trial import RunResult, TrialRuns
 
 if TYPE_CHECKING:
-    from optuna.distributions import BaseDistribution
     from optuna.study import Study
-    from optuna.trial import FrozenTrial
 
 __all__ = ["LauncherOptions", "RunResult", "SearchOptions", "Sweep", "TrialRuns"]
-
-
-@dataclass(frozen=True)
-class _Open:
-    """A trial that is asked and not yet told."""
-
-    cell: Cell
-    trial_id: int
-    number: int
-    params: Mapping[str, Any]  # encoded, design and search
-    is_sampled: bool = False
 
 
 @dataclass(eq=False)
@@ -59,7 +47,7 @@ class Sweep:
     run_ids: list[str] = field(default_factory=list)  # told by this process
     _studies: dict[str, Study] = field(default_factory=dict)
     _history: History = field(default_factory=History)
-    _open: dict[tuple[str, int], _Open] = field(default_factory=dict)
+    _open: dict[tuple[str, int], OpenTrial] = field(default_factory=dict)
     _exit: contextlib.ExitStack = field(default_factory=contextlib.ExitStack)
 
     @property
@@ -161,11 +149,13 @@ class Sweep:
         if self.search.max_failures is not None and self.num_failed > self.search.max_failures:
             return None
         if self._history.leftovers:
-            return self._runs(self._resume(*self._history.leftovers.pop(0)))
+            cell, kept = self._history.leftovers.pop(0)
+            return self._runs(self._asker.resumed(self._study(cell), cell, kept))
         if self._history.retries:
-            return self._runs(self._retry(*self._history.retries.pop(0)))
-        cell = self._next_cell()
-        return None if cell is None else self._runs(self._new_trial(cell))
+            cell, failed = self._history.retries.pop(0)
+            return self._runs(self._asker.retried(self._study(cell), cell, failed))
+        following = self._next_cell()
+        return None if following is None else self._runs(self._new_trial(following))
 
     def tell(self, trial: TrialRuns, results: Sequence[RunResult]) -> None:
         """One result per run, in the order of `trial.runs`: the mean over the replicates that have a value.
@@ -208,59 +198,22 @@ class Sweep:
     def _num_taken(self, cell: Cell) -> int:
         return len(self._history.progress[cell.key].points)
 
-    def _new_trial(self, cell: Cell) -> _Open:
-        """Nothing is left to sample where every point is wanted once; else the cell is given, the rest is asked."""
-        from optuna.trial import TrialState, create_trial
-
-        study, progress = self._studies[self._study_name(cell)], self._history.progress[cell.key]
-        given = {key: storage.encode(value) for key, value in cell.values.items()}
-        distributions, noted = self._distributions(cell), {CELL: cell.key}
-        if self.is_enumerated(cell):
-            points = ({key: storage.encode(value) for key, value in point.items()} for point in cell.points())
-            params = given | next(point for point in points if point not in progress.points)
-            # One transaction instead of ten. Optuna's public `add_trial` does not say which trial it made.
-            whole = create_trial(state=TrialState.RUNNING, params=params, distributions=distributions, user_attrs=noted)
-            trial_id = study._storage.create_new_trial(study._study_id, template_trial=whole)
-            opened = _Open(cell, trial_id, study._storage.get_trial_number_from_id(trial_id), params)
-        else:
-            opened = self._ask(cell, given, noted)
-        progress.points.append(search_values(opened.params, cell))
+    def _new_trial(self, cell: Cell) -> OpenTrial:
+        """Nothing is left to sample where every point is wanted once."""
+        study, points = self._study(cell), self._history.progress[cell.key].points
+        enumerated = self.is_enumerated(cell)
+        opened = self._asker.enumerated(study, cell, points) if enumerated else self._asker.sampled(study, cell)
+        points.append(search_values(opened.params, cell))
         return opened
 
-    def _retry(self, cell: Cell, failed: FrozenTrial) -> _Open:
-        """The failed trial's point in a new trial, since Optuna reopens none."""
-        return self._ask(cell, failed.params, {CELL: cell.key, RETRY_OF: failed.number})
+    def _study(self, cell: Cell) -> Study:
+        return self._studies[self._study_name(cell)]
 
-    def _ask(self, cell: Cell, given: Mapping[str, Any], noted: dict[str, Any]) -> _Open:
-        study = self._studies[self._study_name(cell)]
-        study.enqueue_trial(dict(given), user_attrs=noted)
-        trial = study.ask(self._distributions(cell))
-        return _Open(cell, trial._trial_id, trial.number, trial.params, is_sampled=True)
+    @property
+    def _asker(self) -> Asker:
+        return Asker(self.space, study_per_cell=self.search.tune_per_cell)
 
-    def _resume(self, cell: Cell, kept: FrozenTrial) -> _Open:
-        """The trial that a stopped process left open, under its number, with what it had of its values."""
-        from optuna import Trial as OpenTrial
-        from optuna.trial import TrialState
-
-        study = self._studies[self._study_name(cell)]
-        if kept.state is TrialState.WAITING:
-            study._storage.set_trial_state_values(kept._trial_id, TrialState.RUNNING)
-        # Optuna has no public way back to a running trial by its number.
-        trial = OpenTrial(study, kept._trial_id)
-        for key, distribution in self._distributions(cell).items():
-            trial._suggest(key, distribution)
-        return _Open(cell, trial._trial_id, trial.number, trial.params, is_sampled=True)
-
-    def _distributions(self, cell: Cell) -> dict[str, BaseDistribution]:
-        """A categorical parameter must always have the same choices: those of all cells of its study."""
-        alone = self.search.tune_per_cell
-        design = {key: [value] if alone else self.space.design[key] for key, value in cell.values.items()}
-        return {
-            **{key: storage.categories(values) for key, values in design.items()},
-            **{key: storage.distribution(dimension) for key, dimension in cell.search.items()},
-        }
-
-    def _runs(self, opened: _Open) -> TrialRuns:
+    def _runs(self, opened: OpenTrial) -> TrialRuns:
         cell = opened.cell
         params = {key: storage.decode(opened.params[key], axis.choices) for key, axis in cell.search.items()}
         config = self.config(cell, params)

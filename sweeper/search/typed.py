@@ -14,7 +14,7 @@ from enum import Enum
 from functools import cache
 from typing import Any, TypeVar, Union, get_args, get_origin, get_type_hints
 
-from sweeper.config import ConfigError, suggestion
+from sweeper.checks import ConfigError, suggestion
 
 T = TypeVar("T")
 

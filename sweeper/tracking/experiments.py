@@ -7,7 +7,7 @@ import uuid
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from sweeper.config import ConfigError
+from sweeper.checks import ConfigError
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient

@@ -16,7 +16,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from sweeper.config import ConfigError
+from sweeper.checks import ConfigError
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient

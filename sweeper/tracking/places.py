@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from pathlib import Path
 from urllib.parse import urlsplit
 
-from sweeper.config import ConfigError
+from sweeper.checks import ConfigError
 from sweeper.tracking.mlflow_database import SQLITE
 
 SQLITE_HEADER = b"SQLite format 3\x00"

@@ -50,6 +50,7 @@ class Reason(StrEnum):
     DIVERGED = "diverged"
     ERROR = "error"
     KILLED = "killed"
+    TIMEOUT = "timeout"
 
 
 @dataclass(frozen=True)

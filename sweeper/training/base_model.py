@@ -27,7 +27,8 @@ from transformers import (
     PreTrainedTokenizerBase,
 )
 
-from sweeper.config import Architecture, ConfigError, RunConfig
+from sweeper.checks import ConfigError
+from sweeper.config import Architecture, RunConfig
 from sweeper.peft_method import PeftMethod, Quantization
 from sweeper.training import cost
 

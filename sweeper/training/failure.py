@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import traceback
 
-from sweeper.config import ConfigError
+from sweeper.checks import ConfigError
 from sweeper.tracking.run_folder import Reason
 
 # What the allocators of torch, CUDA, cuBLAS, bitsandbytes and the kernel say; torch's own error is known by its name.

@@ -19,7 +19,7 @@ from peft.utils import PeftType
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
-from sweeper.config import ConfigError
+from sweeper.checks import ConfigError
 from sweeper.peft_method import PeftMethod
 from sweeper.training.base_model import BaseModel, decoder_layers
 from sweeper.training.stacked_lora import Lane, LoraStack, key_seed

@@ -12,7 +12,8 @@ from torch.optim.lr_scheduler import LRScheduler
 from transformers import get_scheduler
 
 from sweeper import optimizer_names
-from sweeper.config import ConfigError, TrainConfig, suggestion
+from sweeper.checks import ConfigError, suggestion
+from sweeper.train_config import TrainConfig
 
 # Paging moves optimiser state between a GPU and its host; where there is no GPU the state is in host memory anyway.
 UNPAGED = {"PagedAdamW32bit": ("torch", "AdamW")}

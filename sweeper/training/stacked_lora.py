@@ -27,7 +27,7 @@ from torch import Tensor, nn
 from torch.nn.utils.rnn import pad_sequence
 from transformers.pytorch_utils import Conv1D
 
-from sweeper.config import ConfigError
+from sweeper.checks import ConfigError
 
 
 @dataclass(frozen=True)

@@ -29,13 +29,16 @@ LAYERS = (
     {"sweeper.tracking", "sweeper.mini", "tasks"},
     {"sweeper.peft_method", "sweeper.optimizer_names"},
     {"sweeper.config", "sweeper.metrics"},
+    {"sweeper.train_config"},
+    {"sweeper.checks"},
 )
 LAYER_OF = {unit: number for number, units in enumerate(LAYERS) for unit in units}
 ANALYSIS_MAY_IMPORT = {"analysis", "sweeper.metrics"}
 
 # `--help`, a config error and a plan answer in about a second, so these modules load none of those at import.
 LIGHT_UNITS = {"sweeper.__main__", "sweeper.plugin", "hydra_plugins", "sweeper.search", "sweeper.config",
-               "sweeper.metrics", "sweeper.peft_method", "sweeper.optimizer_names"}  # fmt: skip
+               "sweeper.train_config", "sweeper.checks", "sweeper.metrics", "sweeper.peft_method",
+               "sweeper.optimizer_names"}  # fmt: skip
 HEAVY = {"torch", "transformers", "peft", "mlflow", "accelerate", "bitsandbytes", "datasets"}
 NEVER_IN_TASKS = {"torch", "transformers"}  # a task is text and tables; its tokenizer is passed in
 

@@ -18,7 +18,8 @@ from analysis import table
 from analysis.load import BadArgument
 from sweeper import __main__ as command_line
 from sweeper.__main__ import BAD_INPUT, INTERRUPTED, PIPE_CLOSED, conf_folder, execute, main, one_line
-from sweeper.config import ConfigError, RunConfig
+from sweeper.checks import ConfigError
+from sweeper.config import RunConfig
 from sweeper.launch import coordinator
 from sweeper.search.study import Sweep
 

@@ -7,7 +7,8 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
-from sweeper.config import ConfigError, DataConfig, Source, TaskConfig
+from sweeper.checks import ConfigError
+from sweeper.config import DataConfig, Source, TaskConfig
 from tasks import hub, sources
 
 pytestmark = pytest.mark.integration

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from sweeper.config import ConfigError
+from sweeper.checks import ConfigError
 from sweeper.tracking.mlflow_database import open_client
 from sweeper.tracking.mlflow_view import MlflowView
 

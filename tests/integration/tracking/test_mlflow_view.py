@@ -15,7 +15,8 @@ from mlflow import MlflowClient
 from mlflow.entities import Run
 from mlflow.exceptions import MlflowException
 
-from sweeper.config import ConfigError, flatten
+from sweeper.checks import ConfigError
+from sweeper.config import flatten
 from sweeper.tracking.mlflow_view import MlflowView
 from sweeper.tracking.run_folder import RunFolder
 from tests.synthetic_runs import SyntheticRun

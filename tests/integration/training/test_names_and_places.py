@@ -9,7 +9,8 @@ from typing import Any
 import pytest
 
 from sweeper import optimizer_names
-from sweeper.config import ConfigError, ModelConfig, RunConfig
+from sweeper.checks import ConfigError
+from sweeper.config import ModelConfig, RunConfig
 from sweeper.peft_method import PeftMethod
 
 pytestmark = pytest.mark.integration

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from sweeper.config import ConfigError
+from sweeper.checks import ConfigError
 from sweeper.launch.books import open_books
 
 NOBODY = "http://127.0.0.1:9"  # the port of the discard service

@@ -8,7 +8,7 @@ from collections.abc import Callable
 
 import pytest
 
-from sweeper.config import ConfigError
+from sweeper.checks import ConfigError
 from sweeper.search.plan import plan_text
 from sweeper.search.study import Sweep
 

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from hydra.core.config_loader import ConfigLoader
 
-from sweeper.config import ConfigError
+from sweeper.checks import ConfigError
 from sweeper.search import overrides as command_line
 from sweeper.search.command import read_command
 from sweeper.search.compose import Composer

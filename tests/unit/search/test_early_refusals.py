@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from sweeper.config import ConfigError
+from sweeper.checks import ConfigError
 from sweeper.search.plan import plan_text
 from sweeper.search.study import Sweep
 

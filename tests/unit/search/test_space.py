@@ -8,7 +8,7 @@ from hydra.core.override_parser.overrides_parser import OverridesParser
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sweeper.config import ConfigError
+from sweeper.checks import ConfigError
 from sweeper.search.space import Axis, Cell, Dimension, Role, Space, product, read_axis
 
 

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from sweeper.config import ConfigError
+from sweeper.checks import ConfigError
 from sweeper.search.study import RunResult, Sweep, TrialRuns
 
 MakeSweep = Callable[..., Sweep]

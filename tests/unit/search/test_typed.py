@@ -5,7 +5,8 @@ from typing import Any
 
 import pytest
 
-from sweeper.config import Architecture, ConfigError, PromptStyle, RunConfig
+from sweeper.checks import ConfigError
+from sweeper.config import Architecture, PromptStyle, RunConfig
 from sweeper.search.typed import check_key, dotted_keys, read
 
 

@@ -6,7 +6,8 @@ from collections import Counter
 import pandas as pd
 import pytest
 
-from sweeper.config import ConfigError, DataConfig, PromptConfig, TaskConfig
+from sweeper.checks import ConfigError
+from sweeper.config import DataConfig, PromptConfig, TaskConfig
 from sweeper.metrics import CLASSIFICATION
 from tasks.task import Prediction, Prompt, Task, load_task
 

@@ -10,7 +10,8 @@ from hypothesis import strategies as st
 from tokenizers import Regex, Tokenizer, decoders, models, pre_tokenizers, processors
 from transformers import PreTrainedTokenizerFast
 
-from sweeper.config import ConfigError, DataConfig, PromptConfig, PromptStyle, TaskConfig
+from sweeper.checks import ConfigError
+from sweeper.config import DataConfig, PromptConfig, PromptStyle, TaskConfig
 from tasks.prompting import Encoded, encode, encode_texts
 from tasks.task import Task, load_task
 

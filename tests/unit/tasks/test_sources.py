@@ -10,7 +10,8 @@ from typing import Any
 import pandas as pd
 import pytest
 
-from sweeper.config import ConfigError, DataConfig, PromptConfig, Source, TaskConfig
+from sweeper.checks import ConfigError
+from sweeper.config import DataConfig, PromptConfig, Source, TaskConfig
 from tasks import files, hub, sources
 
 ROWS = [("a good one ", 1), ('say "no" , nothing', 0), ("NA", 1), ("it 's bad", 0), ("fine", 1), ("null", 0)]

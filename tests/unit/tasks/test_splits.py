@@ -5,7 +5,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from sweeper.config import ConfigError, TaskConfig
+from sweeper.checks import ConfigError
+from sweeper.config import TaskConfig
 from tasks.splits import Splits, carve, digest, nested_subset
 
 LABELS = st.lists(st.integers(0, 2), min_size=1, max_size=60)

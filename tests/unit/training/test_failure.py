@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from sweeper.config import ConfigError
+from sweeper.checks import ConfigError
 from sweeper.training.failure import Diverged, described, is_out_of_memory, one_line
 
 

@@ -7,7 +7,8 @@ from typing import Any
 import pytest
 import torch
 
-from sweeper.config import LR_SCHEDULERS, NEEDED_BY_LR_SCHEDULERS, ConfigError, TrainConfig
+from sweeper.checks import ConfigError
+from sweeper.train_config import LR_SCHEDULERS, NEEDED_BY_LR_SCHEDULERS, TrainConfig
 from sweeper.training.optim import build_scheduler
 
 STEPS = 100
