@@ -23,7 +23,9 @@ KIND, RUN_ID, SWEEP_ID, SWEEP_MEMBER = "sweeper.kind", "sweeper.run_id", "sweepe
 STATE, REASON, DETAIL = "sweeper.state", "sweeper.reason", "sweeper.detail"
 CELL, IRREGULAR, TRIAL = "sweeper.cell", "sweeper.irregular", "sweeper.trial"
 DATA_SOURCE, DATA_DIGEST, DEMO = "sweeper.data.source", "sweeper.data.digest", "sweeper.data.demo"
+SHARED_WITH = "sweeper.shared_with"  # the longer run that this one was read from, on its way
 CELLS, REPLICATES, OBJECTIVE = "sweeper.cells", "sweeper.replicates", "sweeper.objective"
+OBJECTIVE_STD, CONFIRM_SEEDS = "sweeper.objective_std", "sweeper.confirm_seeds"
 COMPLETE, PRUNED, UNFINISHED = "COMPLETE", "PRUNED", "UNFINISHED"
 DEFAULT_OBJECTIVE = "eval/accuracy"
 # Parameters that tell replicates of one point apart, or say only where a run was kept.
@@ -50,6 +52,7 @@ class Run:
     params: Mapping[str, str]
     metrics: Mapping[str, float]
     tags: Mapping[str, str]
+    confirms: int | None = None  # number of the trial whose point it repeats on a fresh seed
 
     @property
     def model(self) -> str:
@@ -76,6 +79,10 @@ class Run:
         reason = self.tags.get(REASON, "")
         return f"{self.state.lower()}: {reason}" if reason and reason != self.state.lower() else self.state.lower()
 
+    @property
+    def shared_with(self) -> str:
+        return self.tags.get(SHARED_WITH, "")
+
     @cached_property
     def cell(self) -> dict[str, Any]:
         cell: dict[str, Any] = json.loads(self.tags.get(CELL) or "{}")
@@ -93,7 +100,14 @@ class Sweep:
     state: str
     cells: list[dict[str, Any]]
     replicates: int
-    objective: str
+    objectives: tuple[str, ...] = (DEFAULT_OBJECTIVE,)
+    objective_std: float = 0.0  # standard deviations that count against a mean
+    confirm_seeds: int = 0  # fresh seeds that the best point was to be repeated on
+
+    @property
+    def objective(self) -> str:
+        """The one that a table chooses by."""
+        return self.objectives[0]
 
 
 class Store:
@@ -180,19 +194,37 @@ def nearest(wrong: str, names: Iterable[str]) -> str:
 
 
 def _run(run: MlflowRun, sweep_id: str | None) -> Run:
-    tags = {**run.data.tags, "mlflow.status": run.info.status}
-    place = json.loads(tags.get(f"{SWEEP_MEMBER}{sweep_id}", "{}"))
-    if isinstance(place, dict) and place:  # `true` in older databases
+    tags = {**run.data.tags, "mlflow.status": run.info.status, CELL: _whole(run.data.tags, CELL)}
+    places = _places(tags)
+    place = places.get(f"{SWEEP_MEMBER}{sweep_id}")
+    if place is not None:
         tags |= {CELL: json.dumps(place["cell"]), TRIAL: str(place["trial"])}
+    confirmed = [other.get("confirms") for other in (places.values() if place is None else [place])]
+    confirms = confirmed[0] if confirmed and None not in confirmed else None  # no: some search did choose by it
     state = tags.get(STATE, UNFINISHED)
-    return Run(tags[RUN_ID], run.info.run_id, state, run.info.start_time, run.data.params, run.data.metrics, tags)
+    return Run(
+        tags[RUN_ID], run.info.run_id, state, run.info.start_time, run.data.params, run.data.metrics, tags, confirms
+    )
+
+
+def _places(tags: Mapping[str, str]) -> dict[str, dict[str, Any]]:
+    """By their tags; older databases have `true` for one."""
+    names = [key for key in tags if key.startswith(SWEEP_MEMBER) and "." not in key.removeprefix(SWEEP_MEMBER)]
+    places = {key: json.loads(_whole(tags, key)) for key in names}
+    return {key: place for key, place in places.items() if isinstance(place, dict)}
+
+
+def _whole(tags: Mapping[str, str], key: str) -> str:
+    """What is too long for one tag goes on in `<key>.1`, `<key>.2`, ..."""
+    keys = [key, *(f"{key}.{number}" for number in range(1, len(tags)))]
+    return "".join(tags.get(name, "") for name in keys)
 
 
 def _sweep(run: MlflowRun) -> Sweep:
     tags = run.data.tags
-    keys = [CELLS, *(f"{CELLS}.{number}" for number in range(1, len(tags)))]
-    cells = "".join(tags.get(key, "") for key in keys)  # what is too long for one tag goes on in the next
+    cells = _whole(tags, CELLS)
     return Sweep(
         tags[SWEEP_ID], run.info.run_name or "", tags.get(STATE, UNFINISHED), json.loads(cells or "[]"),
-        int(tags.get(REPLICATES, 1)), tags.get(OBJECTIVE, DEFAULT_OBJECTIVE),
+        int(tags.get(REPLICATES, 1)), tuple(tags.get(OBJECTIVE, DEFAULT_OBJECTIVE).split(",")),
+        float(tags.get(OBJECTIVE_STD, 0)), int(tags.get(CONFIRM_SEEDS, 0)),
     )  # fmt: skip

@@ -13,16 +13,17 @@ from __future__ import annotations
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from pathlib import Path
 
 from rich.console import Console
 
-from analysis.load import SQLITE, BadArgument, NothingToShow, Run, Store, Sweep, nearest
-from analysis.render import FORMATS, print_text, render
+from analysis import arguments, layout, selection
+from analysis.layout import FORMATS
+from analysis.load import BadArgument, NothingToShow, Store, nearest
+from analysis.render import laid_out
+from analysis.selection import Results
 from analysis.tables import build
 
 KEYS = ("task", "sweep", "model", "output_dir", "tracking_uri")
-PLAIN_WIDTH = 200  # where there is no terminal: a file or a pipe shall not be cut at 80 columns
 
 
 @dataclass
@@ -36,58 +37,27 @@ class Request:
 
     @property
     def uri(self) -> str:
-        return self.tracking_uri or f"{SQLITE}{Path(self.output_dir) / 'mlflow.db'}"
+        return selection.address(self.output_dir, self.tracking_uri)
 
 
-def main(arguments: Sequence[str]) -> int:
+def main(words: Sequence[str]) -> int:
     """0; 1 where there is nothing to show; 2 for a bad argument."""
-    if {"-h", "--help"} & set(arguments):
-        print(__doc__)
-        return 0
-    try:
-        show(parse(arguments))
-    except BadArgument as error:
-        print(error, file=sys.stderr)
-        return 2
-    except NothingToShow as error:
-        print(error, file=sys.stderr)
-        return 1
-    return 0
+    return arguments.run(__doc__, lambda words: show(parse(words)), words)
 
 
-def parse(arguments: Sequence[str]) -> Request:
+def parse(words: Sequence[str]) -> Request:
     """Raises BadArgument."""
-    request, words = Request(), list(arguments)
-    while words:
-        word = words.pop(0)
-        if word.startswith("--format"):
-            _, equals, name = word.partition("=")
-            if not equals:
-                name = words.pop(0) if words else ""
-            if name not in FORMATS:
-                raise BadArgument(
-                    f"--format {name}: not one of {', '.join(FORMATS)}; {nearest(name, FORMATS)}".rstrip("; ")
-                )
-            request.format_name = name
-            continue
-        key, equals, value = word.partition("=")
-        if key not in KEYS or not value:
-            rule = "unknown argument" if key not in KEYS else f"needs a value, {key}=..."
-            fix = nearest(key.lstrip("-"), (*KEYS, "--format")) if key not in KEYS else ""
-            raise BadArgument(f"{word}: {rule}; {fix or 'python -m analysis.table --help shows them all'}")
-        setattr(request, key, value)
-    return request
+    values = arguments.parse(words, KEYS, {"--format": FORMATS}, "analysis.table")
+    return Request(format_name=values.pop("--format", FORMATS[0]), **values)
 
 
 def show(request: Request, console: Console | None = None) -> None:
     """Raises BadArgument, NothingToShow."""
     store = Store(request.uri)
-    task, experiment = store.experiment(request.task)
-    sweep = _sweep(store.sweeps(experiment), request.sweep, task)
-    runs = store.runs(experiment, sweep_id=sweep.sweep_id if sweep else None)
+    results = selection.wanted(store, request.task, request.sweep)
     if request.model is not None:
-        runs, sweep = _of_model(request.model, runs, sweep)
-    _show(store, request.format_name, _title(task, sweep), runs, sweep, console)
+        results = _of_model(request.model, results)
+    _show(store, results, request.format_name, console=console)
 
 
 def print_table(tracking_uri: str, *, sweep_id: str | None = None, run_id: str | None = None) -> None:
@@ -96,52 +66,35 @@ def print_table(tracking_uri: str, *, sweep_id: str | None = None, run_id: str |
     Raises NothingToShow.
     """
     store = Store(tracking_uri)
-    if sweep_id is None and run_id is None:
+    if run_id is not None:
+        task, experiment = store.experiment(store.experiment_of(run_id=run_id))
+        _show(store, Results(task, None, store.runs(experiment, run_id=run_id)), title=f"{task}: run {run_id}")
+    elif sweep_id is not None:
+        _show(store, selection.of_sweep(store, sweep_id))
+    else:
         show(Request(tracking_uri=tracking_uri))
-        return
-    task, experiment = store.experiment(store.experiment_of(sweep_id=sweep_id, run_id=run_id))
-    sweep = next((found for found in store.sweeps(experiment) if found.sweep_id == sweep_id), None)
-    title = _title(task, sweep) if run_id is None else f"{task}: run {run_id}"
-    _show(store, "text", title, store.runs(experiment, sweep_id=sweep_id, run_id=run_id), sweep)
 
 
 def _show(
-    store: Store, format_name: str, title: str, runs: Sequence[Run], sweep: Sweep | None, console: Console | None = None
+    store: Store, results: Results, format_name: str = "text", *, title: str = "", console: Console | None = None
 ) -> None:
-    if not runs and not (sweep and sweep.cells):
+    title = title or results.title
+    if not results.runs and not (results.sweep and results.sweep.cells):
         raise NothingToShow(f"{title}: no runs yet")
-    table = build(title, runs, sweep, store.irregular)
-    if format_name == "text":
-        plain = console or Console()
-        print_text(table, plain if plain.is_terminal or console else Console(width=PLAIN_WIDTH))
-    else:
-        print(render(table, format_name))
+    table = build(title, results.runs, results.sweep, store.irregular)
+    layout.show(laid_out(table), format_name, console)
 
 
-def _sweep(sweeps: Sequence[Sweep], wanted: str, task: str) -> Sweep | None:
-    """None for all runs, whatever sweep they belong to; also where there never was a sweep."""
-    if wanted == "all" or (wanted == "latest" and not sweeps):
-        return None
-    if wanted == "latest":
-        return sweeps[0]
-    names = [sweep.sweep_id for sweep in sweeps]
-    if wanted not in names:
-        raise BadArgument(f"sweep={wanted}: not a sweep of {task}; there is {', '.join([*names, 'latest', 'all'])}")
-    return sweeps[names.index(wanted)]
-
-
-def _of_model(model: str, runs: Sequence[Run], sweep: Sweep | None) -> tuple[list[Run], Sweep | None]:
-    models = sorted({run.model for run in runs})
+def _of_model(model: str, results: Results) -> Results:
+    models = sorted({run.model for run in results.runs})
     if model not in models:
         raise BadArgument(f"model={model}: not among {', '.join(models)}; {nearest(model, models)}".rstrip("; "))
-    own = [run for run in runs if run.model == model]
+    own = [run for run in results.runs if run.model == model]
     choices = [run.cell.get("model") for run in own]
-    cells = [cell for cell in sweep.cells if cell.get("model") in choices] if sweep else []
-    return own, replace(sweep, cells=cells) if sweep else None
-
-
-def _title(task: str, sweep: Sweep | None) -> str:
-    return f"{task}: sweep {sweep.sweep_id} ({sweep.state.lower()})" if sweep else f"{task}: all runs"
+    sweep = results.sweep
+    if sweep:
+        sweep = replace(sweep, cells=[cell for cell in sweep.cells if cell.get("model") in choices])
+    return Results(results.task, sweep, own)
 
 
 if __name__ == "__main__":

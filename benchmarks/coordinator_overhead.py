@@ -38,7 +38,7 @@ def measure(output_dir: str, num_runs: int, max_group: int) -> int:
     from hydra import initialize_config_dir
     from hydra.core.global_hydra import GlobalHydra
 
-    from sweeper.launch import coordinator
+    from sweeper.launch import start
     from sweeper.search.command import read_command
     from sweeper.search.compose import register_schema
 
@@ -63,7 +63,7 @@ def measure(output_dir: str, num_runs: int, max_group: int) -> int:
             return code
 
         Coordinator.run = timed  # type: ignore[method-assign]
-        return coordinator.run(sweep, console=Console(file=io.StringIO()), trainer=TRAINER)
+        return start.run(sweep, console=Console(file=io.StringIO()), trainer=TRAINER)
 
 
 if __name__ == "__main__":

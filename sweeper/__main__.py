@@ -10,7 +10,8 @@ import argparse
 import os
 import select
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 from typing import NoReturn
 
@@ -31,7 +32,9 @@ from sweeper.config import RunConfig
 from sweeper.search import overrides as command_line
 from sweeper.search.command import CONFIG_NAME, read_command
 from sweeper.search.compose import read_composition, register_schema
+from sweeper.search.drift import Drift, begin
 from sweeper.search.plan import plan_text
+from sweeper.search.record import Command
 from sweeper.search.study import Sweep
 from sweeper.tracking.redaction import Redactor
 
@@ -42,10 +45,14 @@ REFUSED_FLAGS = ("experimental_rerun", "config_path", "config_name")  # a pickle
 
 def main(argv: Sequence[str] | None = None) -> int:
     """The exit code: 0, 1 when a run failed, 2 for bad input, 128 + signal when stopped."""
-    arguments = list(sys.argv[1:] if argv is None else argv)
+    return in_one_line(list(sys.argv[1:] if argv is None else argv), command)
+
+
+def in_one_line(arguments: Sequence[str], application: Callable[[list[str]], int]) -> int:
+    """The application's exit code, or that of the error that it ended in, told in one line."""
     debug = "--debug" in arguments or os.environ.get("HYDRA_FULL_ERROR") == "1"
     try:
-        exit_code = _main([argument for argument in arguments if argument != "--debug"])
+        exit_code = application([argument for argument in arguments if argument != "--debug"])
         sys.stdout.flush()
         return exit_code
     except KeyboardInterrupt:
@@ -58,18 +65,26 @@ def main(argv: Sequence[str] | None = None) -> int:
     except (ConfigError, HydraException, OmegaConfBaseException, yaml.YAMLError) as error:
         if debug:
             raise
-        print(f"error: {_shortened(Redactor.from_environment().text(one_line(error)))}", file=sys.stderr)
+        redactor = Redactor.from_environment()
+        for line in error.changes if isinstance(error, Drift) else ():
+            print(redactor.text(line), file=sys.stderr)
+        print(f"error: {_shortened(redactor.text(one_line(error)))}", file=sys.stderr)
         return BAD_INPUT
 
 
-def execute(sweep: Sweep) -> int:
+def execute(given: Command, sweep: Sweep) -> int:
     """The checked sweep, planned or run; its exit code."""
     if sweep.base.plan:
-        print(plan_text(sweep))
-        return 0
-    from sweeper.launch import coordinator
+        from sweeper.launch.forecast import forecast_text
 
-    exit_code = coordinator.run(sweep)
+        print(f"{plan_text(sweep)}\n\n{forecast_text(sweep)}")
+        return 0
+    if not sweep.is_single:
+        for line in begin(sweep, given):
+            print(line)
+    from sweeper.launch import start
+
+    exit_code = start.run(sweep)
     if sweep.run_ids or sweep.num_finished:
         _show_results(sweep)
     return exit_code
@@ -89,7 +104,8 @@ def one_line(error: Exception) -> str:
     return ": ".join(dict.fromkeys(part for part in parts if part)) or type(error).__name__
 
 
-def _main(arguments: list[str]) -> int:
+def command(arguments: list[str], *, resumes: str | None = None) -> int:
+    """`resumes`: id of the sweep that the command is known to have begun."""
     version.setbase("1.3")
     parser = _Parser.of_hydra()
     args = parser.parse_intermixed_args(arguments)  # flags may stand between overrides
@@ -111,23 +127,22 @@ def _main(arguments: list[str]) -> int:
         raise ConfigError("--cfg", args.cfg, "shows the config of one run", "leave out -m; plan=true shows a sweep")
     given = command_line.parse(args.overrides, loader)
     command_line.check(given, loader, is_sweep=args.multirun)
+    run = partial(execute, Command(tuple(args.overrides), args.config_dir, resumes))
     args.overrides = command_line.settled(given)
     if _explain(hydra, parser, args):
         return 0
-    return (
-        _sweep(hydra, args.overrides)
-        if args.multirun
-        else execute(read_command(args.overrides, loader, is_sweep=False))
-    )
+    if args.multirun:
+        return _sweep(hydra, args.overrides, run)
+    return run(read_command(args.overrides, loader, is_sweep=False))
 
 
-def _sweep(hydra: Hydra, overrides: list[str]) -> int:
+def _sweep(hydra: Hydra, overrides: list[str], run: Callable[[Sweep], int]) -> int:
     """Through Hydra's plugin; its own multirun would set up logging, callbacks and folders first."""
     loader = hydra.config_loader
     config = loader.load_configuration(CONFIG_NAME, overrides, run_mode=RunMode.MULTIRUN)
     read_composition(config)  # refuses what must not be instantiated, before the sweeper is
     context = HydraContext(config_loader=loader, callbacks=Callbacks())
-    sweeper = Plugins.instance().instantiate_sweeper(config=config, hydra_context=context, task_function=execute)
+    sweeper = Plugins.instance().instantiate_sweeper(config=config, hydra_context=context, task_function=run)
     exit_code: int = sweeper.sweep([str(line) for line in config.hydra.overrides.task])
     return exit_code
 
@@ -186,7 +201,7 @@ class _Parser(argparse.ArgumentParser):
 
 def _show_results(sweep: Sweep) -> None:
     """The table of what was just run, and the way to the rest."""
-    from analysis import table
+    from analysis import pareto, table
     from analysis.load import BadArgument, NothingToShow
     from sweeper.tracking.mlflow_database import default_uri
 
@@ -195,12 +210,14 @@ def _show_results(sweep: Sweep) -> None:
     redactor = Redactor.from_environment()
     try:
         table.print_table(database, **which)
+        if not sweep.is_single and len(sweep.objectives) > 1:
+            pareto.table_of(database, sweep_id=sweep.sweep_id)
     except Exception as error:  # the runs are done, whatever MLflow's server says
         is_mlflows = type(error).__module__ == "mlflow.exceptions"  # which only `analysis` imports, with its settings
         if not is_mlflows and not isinstance(error, NothingToShow | BadArgument):
             raise
         print(f"no table: {_shortened(redactor.text(str(error)))}", file=sys.stderr)
-    is_default = sweep.base.tracking_uri is None and sweep.base.output_dir == RunConfig().output_dir
+    is_default = database == default_uri(Path(RunConfig().output_dir))
     command = "make ui" if is_default else f"mlflow ui --host 127.0.0.1 --backend-store-uri {database}"
     if database.startswith(("http://", "https://")):
         command = f"open {redactor.text(database)}"

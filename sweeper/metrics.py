@@ -55,7 +55,7 @@ PERFORMANCE = (
     Metric("perf/train_flops", "FLOP", MINIMIZE, "2 per weight and token forward, 2 or 4 backward"),
     Metric("perf/trainable_parameters", "1", MINIMIZE, "weights that the optimiser changed"),
     Metric("perf/total_parameters", "1", NEITHER, "weights of base model and adapter"),
-    Metric("perf/group_size", "runs", NEITHER, "runs that shared the forward"),
+    Metric("perf/group_size", "runs", NEITHER, "the most that shared one of its training steps, itself counted"),
     Metric("perf/train_tokens", "tokens", NEITHER, "real tokens trained on, shared prefixes counted once a row"),
 )
 

@@ -81,6 +81,12 @@ def keys(group: Mapping[str, Any]) -> frozenset[str]:
     return frozenset(OWN_KEYS if group.get("method") == "last_layer" else set(OWN_KEYS) - {"layer"})
 
 
+@cache
+def every_key() -> frozenset[str]:
+    """The keys of the `peft` group that mean anything to some method."""
+    return frozenset(OWN_KEYS).union(*_peft_configs().values())
+
+
 def unknown_key(group: Mapping[str, Any], key: str, value: object) -> ConfigError:
     """With the nearest key that the method has."""
     is_adapter = group.get("method") == "adapter"

@@ -10,12 +10,14 @@ import gzip
 import json
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import IO, TYPE_CHECKING, Any, cast
+from typing import IO, TYPE_CHECKING, Any, TypeVar, cast
 
 from sweeper.checks import ConfigError
 
 if TYPE_CHECKING:
     import pandas as pd
+
+T = TypeVar("T")
 
 
 def find(data_dir: Path, candidates: Sequence[str]) -> Path | None:
@@ -60,6 +62,21 @@ def count(path: Path, key: str) -> int:
     }
     try:
         return max(0, counters[_format(path, key)]())
+    except (ValueError, EOFError, OSError) as error:
+        raise ConfigError(key, path, f"cannot be read: {_one_line(error)}") from None
+
+
+def sample(path: Path, key: str, count: int) -> list[dict[str, Any]]:
+    """At most `count` rows at even distances, unchecked; of a Parquet file those of its first row group."""
+    readers: dict[str, Callable[[], Sequence[dict[str, Any]]]] = {
+        ".tsv": lambda: _table(_evenly(_lines(path), count), delimiter="\t", quoting=csv.QUOTE_NONE),
+        ".csv": lambda: _evenly(_table(_lines(path)), count),
+        ".json": lambda: _evenly(_records(path), count),
+        ".jsonl": lambda: [json.loads(line) for line in _evenly(_lines(path), count)],
+        ".parquet": lambda: _sample_parquet(path, count),
+    }
+    try:
+        return list(readers[_format(path, key)]())
     except (ValueError, EOFError, OSError) as error:
         raise ConfigError(key, path, f"cannot be read: {_one_line(error)}") from None
 
@@ -131,6 +148,24 @@ def _parquet_columns(path: Path) -> list[str]:
     import pyarrow.parquet
 
     return list(pyarrow.parquet.read_schema(path).names)
+
+
+def _table(lines: Sequence[str], **dialect: Any) -> list[dict[str, Any]]:
+    return list(csv.DictReader(lines, **dialect))
+
+
+def _evenly(rows: Sequence[T], count: int) -> list[T]:
+    """The first of them, a table's header, always."""
+    return list(rows[:: max(1, -(-len(rows) // count))])
+
+
+def _sample_parquet(path: Path, count: int) -> list[dict[str, Any]]:
+    import pyarrow.parquet
+
+    with pyarrow.parquet.ParquetFile(path) as file:
+        group = file.read_row_group(0)
+        taken = group.take(_evenly(range(len(group)), count))
+    return cast("list[dict[str, Any]]", taken.to_pylist())
 
 
 def _one_line(error: Exception) -> str:

@@ -33,6 +33,8 @@ class SyntheticRun:
     sweep_id: str | None = "5eed5eed00"
     params: Mapping[str, Any] = field(default_factory=dict)
     num_points: int = 3
+    metrics: Mapping[str, float] = field(default_factory=dict)  # besides those of every run
+    tags: Mapping[str, str] = field(default_factory=dict)
 
     def config(self) -> RunConfig:
         config = RunConfig(seed=self.seed, peft={"name": self.method})
@@ -46,6 +48,8 @@ class SyntheticRun:
         folder.started(slot=0)
         for step in range(self.num_points):
             folder.metrics(step, {"train/loss": 0.7 / (step + 1), "train/learning_rate": 1e-3, "train/epoch": step + 1})
+        if self.tags:
+            folder.tags(self.tags)
         if self.state == "COMPLETE":
             self._evaluate(folder)
         if self.state is not None:
@@ -66,7 +70,7 @@ class SyntheticRun:
         values = {
             "train/loss_first": 0.7, "train/loss_last": 0.7 / max(1, self.num_points), "eval/accuracy": chosen,
             "test/accuracy": self.accuracy, "test/f1_macro": self.accuracy - 0.01, "test/irregular": count,
-            "test/irregular_share": count / 100, "data/train_examples": self._rows(),
+            "test/irregular_share": count / 100, "data/train_examples": self._rows(), **self.metrics,
         }  # fmt: skip
         folder.metrics(self.num_points, values)
         (folder.artifacts / "irregular.json").write_text(json.dumps(dict(self.irregular)))

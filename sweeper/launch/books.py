@@ -20,9 +20,9 @@ OUTAGE_INTERVAL_S = 30.0  # between two attempts when it can't be reached
 class View(Protocol):
     """What the books need of `tracking.mlflow_view.MlflowView`."""
 
-    def publish(
-        self, folder: RunFolder, parent_run_id: str | None = None, place: Mapping[str, Any] | None = None
-    ) -> bool: ...
+    def admit(self, folder: RunFolder, parent_run_id: str, place: Mapping[str, Any]) -> None: ...
+
+    def publish(self, folder: RunFolder, parent_run_id: str | None = None) -> bool: ...
 
     def finish_sweep(self, state: str, parent_run_id: str | None = None) -> None: ...
 
@@ -33,12 +33,12 @@ class Books:
         self._view = view
         self._parent = parent_run_id
         self._due: dict[str, RunFolder] = {}  # ended, not yet in MLflow to the end
-        self._places: dict[str, Mapping[str, Any]] = {}  # run id -> its cell and trial in this sweep
         self._live_at = self._away_until = 0.0
 
     def admitted(self, folder: RunFolder, place: Mapping[str, Any]) -> None:
-        """`place`: the run's `cell` and `trial`; a folder that another sweep made knows only those it had there."""
-        self._places[folder.run_id] = place
+        """`place`: the run's `cell` and `trial` in this sweep; a folder that another made has those of that one."""
+        if self._parent is not None:
+            self._view.admit(folder, self._parent, place)
 
     def ended(self, folder: RunFolder) -> None:
         self._due[folder.run_id] = folder
@@ -52,7 +52,7 @@ class Books:
             folders += live
             self._live_at = now
         for folder in folders:
-            if not self._view.publish(folder, self._parent, self._places.get(folder.run_id)):
+            if not self._view.publish(folder, self._parent):
                 self._away_until = time.monotonic() + OUTAGE_INTERVAL_S
                 return
             self._due.pop(folder.run_id, None)

@@ -1,6 +1,7 @@
 """The one process that asks for runs, hands them to slots and keeps the books: study, MLflow, progress.
 
-    free slot -> sweep.ask() -> run folders -> groups -> slot        (hand_out)
+    free slot -> sweep.ask() -> run folders -> groups -> slot        (hand_out, fill_up)
+    evaluations -> sweep.report(...) -> who leaves its group         (judge)
     events of live folders -> progress, results -> sweep.tell(...)   (follow)
     run folders -> MLflow                                            (publish)
 
@@ -10,73 +11,28 @@ and the meaning of a trial's value are others' business. A run that fails is a r
 
 from __future__ import annotations
 
-import json
-from collections.abc import Sequence
+import time
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any
 
-from rich.console import Console
-
-from sweeper.config import Source
-from sweeper.launch import books
 from sweeper.launch.attempt import Attempt
 from sweeper.launch.books import Books
-from sweeper.launch.devices import SlotPlan, plan_slots
-from sweeper.launch.fork_server import modules_to_preload, warm_up
-from sweeper.launch.group import Waiting, estimated_cost, form_groups, group_key, num_parameters
-from sweeper.launch.progress import Progress, progress_on
+from sweeper.launch.group import Waiting
+from sweeper.launch.open_trials import OpenTrials
+from sweeper.launch.progress import Progress
+from sweeper.launch.retry import FirstErrors, Left, Retries, SameError
+from sweeper.launch.run_lock import holder
 from sweeper.launch.runs import Runs, display_name
-from sweeper.launch.slots import Ended, Slot, Slots
+from sweeper.launch.slots import Ended, GroupSettings, Judged, Slot, Slots
 from sweeper.launch.stop import Stop, Stopped
-from sweeper.launch.worker import TRAINER
+from sweeper.launch.waiting_room import Family, Formed, WaitingRoom
+from sweeper.launch.watchdog import Watchdog
 from sweeper.search.study import RunResult, Sweep, TrialRuns
 from sweeper.tracking.run_folder import Reason, RunFolder, RunState
+from sweeper.training.control import Assignment, Departure
 
 WAIT_S = 0.25  # between two looks at the live runs
-DEMO_WARNING = "DEMO DATA: generated sentences, not the real task. The figures compare with no published ones."
-
-
-def run(sweep: Sweep, *, console: Console | None = None, trainer: str = TRAINER) -> int:
-    """Trains what the sweep still asks for. The exit code: 0 when every run is complete, 1 when one failed,
-    128 + the signal when stopped; the same command then goes on where this one ended."""
-    try:
-        with Stop() as stop, sweep:
-            num_runs = (sweep.num_trials - sweep.num_finished) * sweep.base.replicates
-            plan = plan_slots(sweep.launcher, num_runs=num_runs, num_parameters=num_parameters(sweep.base))
-            logs = Path(sweep.base.output_dir) / "logs" / sweep.sweep_id
-            if num_runs:  # ten seconds of imports beside everything that follows
-                warm_up(modules_to_preload(trainer, on_gpu=bool(plan.gpus)), logs / "fork-server.log")
-            runs = Runs(sweep)
-            with progress_on(console or Console(), num_runs) as progress:
-                announce(sweep, runs, plan, progress)
-                return Coordinator(sweep, runs, Slots(plan, logs, trainer), open_books(sweep), progress, stop).run()
-    except Stopped as stopped:
-        return stopped.exit_code
-
-
-def announce(sweep: Sweep, runs: Runs, plan: SlotPlan, progress: Progress) -> None:
-    """The first lines: what will run, where, on which data."""
-    data = runs.data(sweep.base)
-    before = f" ({sweep.num_finished} of {sweep.num_trials} trials are finished)" if sweep.num_finished else ""
-    runs_to_train = f"{progress.total} run{'s' * (progress.total != 1)}"
-    progress.say(f"{sweep.name}: {runs_to_train}{before}, {plan.description}, data: {data.source}", style="bold")
-    for note in sweep.space.notes:
-        progress.say(note)
-    if number := sweep.num_left_failed:
-        left = f"{number} failed trial{'s are' if number > 1 else ' is'} left alone"
-        progress.say(f"{left}; retry_failed=true runs {'them' if number > 1 else 'it'} again", style="yellow")
-    if data.kind is Source.DEMO:
-        progress.say(DEMO_WARNING, style="bold yellow")
-
-
-def open_books(sweep: Sweep) -> Books:
-    base = sweep.base
-    if sweep.is_single:
-        return books.open_books(base.tracking_uri, base.output_dir, base.task.name, None)
-    tags = {"cells": json.dumps(sweep.cells), "replicates": str(sweep.base.replicates), "objective": sweep.objective}
-    parent = {"sweep_id": sweep.sweep_id, "name": sweep.name, "tags": tags, "params": sweep.parameters}
-    return books.open_books(base.tracking_uri, base.output_dir, base.task.name, parent)
+RENEW_S = 5.0
 
 
 @dataclass
@@ -87,27 +43,31 @@ class Coordinator:
     books: Books
     progress: Progress
     stop: Stop
-    waiting: dict[str, Waiting] = field(default_factory=dict)  # run id -> wants a slot
-    training: dict[str, Waiting] = field(default_factory=dict)  # run id -> has one
+    room: WaitingRoom
+    retries: Retries
+    watchdog: Watchdog
+    deadline_s: float | None = None  # time.monotonic, after which no trial is asked for
+    trials: OpenTrials = field(default_factory=OpenTrials)
+    training: dict[str, Waiting] = field(default_factory=dict)  # run id -> is, or was, in a group that still trains
     live: dict[str, Attempt] = field(default_factory=dict)  # run id -> has, or had one and must have it again
-    group_limits: dict[str, int] = field(default_factory=dict)  # group key -> runs, where memory was short for more
-    results: dict[str, RunResult] = field(default_factory=dict)  # run id -> how it ended
-    folders: dict[str, RunFolder] = field(default_factory=dict)  # of both
-    open_trials: list[tuple[TrialRuns, list[str]]] = field(default_factory=list)  # and the ids of their runs
+    folders: dict[str, RunFolder] = field(default_factory=dict)  # run id -> admitted, has no result yet
+    first_errors: FirstErrors = field(default_factory=FirstErrors)
     failures: list[str] = field(default_factory=list)
+    renewed_s: float = 0.0
 
     def run(self) -> int:
+        """The exit code: 0 when every run that was asked for is complete or pruned, 1 when one failed."""
         try:
             self.work()
+        except SameError as error:
+            self.abandon(f"the first runs failed with the same error ({error})")
+            self.progress.say("mend it; the same command with retry_failed=true then goes on", style="red")
+            return 1
         except BaseException as error:
             self.abandon(f"stopped by {error}" if isinstance(error, Stopped) else "the coordinating process failed")
             raise
         self.slots.stop()
-        failed = bool(self.failures or self.sweep.num_failed or self.sweep.num_left_failed)
-        self.close_books(RunState.FAILED if failed else RunState.COMPLETE)
-        for line in self.failures:
-            self.progress.say(line, style="red")
-        return int(failed)
+        return self.conclude_sweep()
 
     def work(self) -> None:
         """Until every asked run has ended. Slots come first: none waits while the books are kept."""
@@ -115,83 +75,160 @@ class Coordinator:
             self.hand_out()
             self.books.publish(attempt.folder for attempt in self.live.values())
             self.progress.refresh()
-            if not self.slots.busy:
+            if not self.slots.busy and not self.room.held:
                 return
-            for ended in self.slots.wait(WAIT_S):
-                self.receive(ended)
+            for message in self.slots.wait(WAIT_S):
+                self.judge(message) if isinstance(message, Judged) else self.receive(message)
             self.follow()
+            self.watchdog.look(self.live)
+            self.renew()
+
+    # Runs to slots.
 
     def hand_out(self) -> None:
-        """A group for every free slot, as long as there are runs."""
+        """A group for every free slot, as long as there are runs; then the places that became free in the others."""
+        self.look_at_held()
         free = self.slots.free
-        max_group = self.sweep.launcher.max_group
-        more = bool(free)
-        while more and len(self.waiting) < len(free) * max_group:
-            with self.stop.deferred():
-                more = self.ask()
+        more = self.ask_for(len(free))
         # As long as more runs will come, the free slots take all there are; the last ones are shared among all slots.
         num_slots = len(free) if more else self.slots.plan.num_slots
-        at_hand = list(self.waiting.values()) if free else []
-        groups = form_groups(at_hand, num_slots=num_slots, max_group=max_group, limits=self.group_limits)
+        groups = self.room.form(num_slots=num_slots) if free else []
         training = min(len(self.slots.busy) + len(groups), self.slots.plan.num_slots)
         for slot, group in zip(free, groups, strict=False):
-            self.start(slot, [member.run_id for member in group.runs], self.slots.plan.threads(training))
+            self.start(slot, group, group.threads or self.slots.plan.threads(training))
+        for slot in self.slots.busy:
+            self.fill_up(slot)
+
+    def ask_for(self, num_free: int) -> bool:
+        """Asks until there is enough at hand for so many free slots; False when the sweep has no more."""
+        more = bool(wanted := self.room.wanted(num_free))
+        while more and len(self.room.families) < max(wanted, self.room.wanted(num_free)):
+            with self.stop.deferred():
+                more = self.ask()
+        return more
 
     def ask(self) -> bool:
-        """Takes the next trial in; False when the sweep has no more."""
+        """Takes the next trial in; False when the sweep has no more, or no time for it."""
+        if self.deadline_s is not None and time.monotonic() > self.deadline_s:
+            return False
         trial = self.sweep.ask()
         if trial is None:
             return False
-        run_ids = [self.admit(trial, replicate) for replicate in range(len(trial.runs))]
-        self.open_trials.append((trial, run_ids))
-        self.tell()
+        self.trials.open(trial, [self.admit(trial, replicate) for replicate in range(len(trial.runs))])
+        self.trials.tell(self.sweep)
         return True
 
     def admit(self, trial: TrialRuns, replicate: int) -> str:
-        """A run is trained once, however many trials ask for it, and not at all where it is complete on disk."""
-        folder, config = self.runs.folder(trial, replicate), trial.runs[replicate]
+        """A run is trained once, however many trials ask for it, and not at all where its end is on disk."""
+        folder = self.runs.folder(trial, replicate)
         run_id = folder.run_id
-        if run_id in self.results or run_id in self.waiting or run_id in self.live:
+        if run_id in self.trials.results or run_id in self.folders:
             return run_id
         self.folders[run_id] = folder
-        self.books.admitted(folder, {"cell": trial.cell, "trial": trial.number})
-        if folder.state() is RunState.COMPLETE:
-            self.progress.reuse(display_name(folder))
-            self.conclude(folder, {"state": RunState.COMPLETE.value, "reason": None, "detail": None})
+        self.books.admitted(folder, trial.place)
+        if self.has_result(folder):
+            self.reuse(folder)
         else:
-            cost = estimated_cost(config, self.runs.data(config).size)
-            self.waiting[run_id] = Waiting(run_id, group_key(config), cost)
+            self.room.admit(self.runs.waiting(run_id, trial.runs[replicate]))
         return run_id
 
-    def start(self, slot: Slot, run_ids: list[str], threads: int) -> None:
-        folders = [self.folders[run_id] for run_id in run_ids]
-        for folder in folders:
-            self.training[folder.run_id] = self.waiting.pop(folder.run_id)
-            if folder.run_id not in self.live:
-                self.live[folder.run_id] = Attempt(folder)
-            self.progress.start(folder.run_id, display_name(folder))
-        self.slots.train(slot, folders, threads=threads)
+    def has_result(self, folder: RunFolder) -> bool:
+        """Complete, or pruned by this very sweep: what another sweep gave up may be wanted here."""
+        state = folder.state()
+        by_this = self.sweep.prunes_by is not None and folder.identity.sweep_id == self.sweep.sweep_id
+        return state is RunState.COMPLETE or (state is RunState.PRUNED and by_this)
+
+    def reuse(self, folder: RunFolder) -> None:
+        self.progress.reuse(display_name(folder))
+        last = folder.last("finished")
+        assert last is not None
+        self.conclude(Attempt(folder), last)
+
+    def start(self, slot: Slot, group: Formed, threads: int) -> None:
+        share = self.room.memory.of(group.families[0].longest.key).share
+        assignments = [self.assignment(family) for family in group.families]
+        self.slots.train(slot, assignments, GroupSettings(threads, share, group.together))
+
+    def fill_up(self, slot: Slot) -> None:
+        """Runs that join a group in training, in the places that others left, where that is the quicker way."""
+        while members := [self.training[run_id] for run_id in slot.trained_ids if run_id in self.live]:
+            if self.room.place_left(members) <= 0:
+                return
+            if not self.room.runs:
+                with self.stop.deferred():
+                    self.ask()
+            left = [self.left(run) for run in members]
+            others = [[self.left(self.training[run_id]) for run_id in other.trained_ids if run_id in self.live]
+                      for other in self.slots.busy if other is not slot]  # fmt: skip
+            family = self.room.joiner(members, left, others)
+            if family is None:
+                return
+            self.slots.join(slot, self.assignment(family))
+
+    def left(self, run: Waiting) -> float:
+        """Of its cost."""
+        return run.cost * (1 - self.live[run.run_id].share)
+
+    def assignment(self, family: Family) -> Assignment:
+        """The runs of a family are in training from here on."""
+        for run in self.room.take(family).members:
+            folder = self.folders[run.run_id]
+            self.training[run.run_id] = run
+            if run.run_id not in self.live:
+                self.live[run.run_id] = Attempt(folder)
+            self.progress.start(run.run_id, display_name(folder))
+        self.watchdog.started([run.run_id for run in family.members])
+        return Assignment(self.folders[family.longest.run_id], [self.folders[run.run_id] for run in family.shorter])
+
+    def look_at_held(self) -> None:
+        """Runs that another process trains: their results are taken when they are there."""
+        for run in self.room.due():
+            folder = self.folders[run.run_id]
+            if self.has_result(folder):
+                self.reuse(folder)
+            elif holder(folder.path) is not None:
+                self.room.hold(run)
+            else:
+                self.room.admit(run)
+        self.trials.tell(self.sweep)
+
+    # What comes back.
+
+    def judge(self, judged: Judged) -> None:
+        """Reports the evaluations that a group waits with, and says who leaves."""
+        self.follow()
+        for run_id in judged.run_ids:
+            self.trials.report(self.sweep, run_id, *self.live[run_id].measured[self.sweep.objective])
+        pruned = {run_id: self.trials.pruned.pop(run_id) for run_id in judged.run_ids if run_id in self.trials.pruned}
+        self.slots.verdict(judged.slot, {run_id: departure(why) for run_id, why in pruned.items()})
+
+    def end_pruned(self) -> None:
+        """The other replicates of pruned trials: wherever they train, or before they do."""
+        while self.trials.pruned:
+            run_id, why = self.trials.pruned.popitem()
+            if (slot := self.slots.training(run_id)) is not None:
+                self.slots.leave(slot, {run_id: departure(why)})
+            elif run_id in self.room:
+                self.room.remove(run_id)
+                attempt = self.live.pop(run_id, None) or Attempt(self.folders[run_id])
+                attempt.end(RunState.PRUNED, None, why)
+                assert attempt.finished is not None
+                self.progress.skip(run_id, display_name(attempt.folder), why)
+                self.conclude(attempt, attempt.finished)
 
     def receive(self, ended: Ended) -> None:
-        """A group has left its slot: what its runs lack now, they will never get, unless memory was short."""
+        """A group has left its slot: what its runs lack now they get again, or never, by the cause."""
         self.follow()
-        members = [self.training.pop(folder.run_id) for folder in ended.folders]
-        left = [member for member in members if member.run_id in self.live]
-        if ended.out_of_memory is not None:
-            self.regroup(left, ended.out_of_memory)
-            return
-        for member in left:
-            if ended.death is not None:
-                self.live[member.run_id].fail(Reason.KILLED, ended.death)
-            else:
-                self.live[member.run_id].fail(Reason.ERROR, "the worker was done with the run but the run has no end")
-
-    def regroup(self, members: Sequence[Waiting], why: str) -> None:
-        """They wait again, and runs of their kind share a forward with half as many from now on."""
-        key, half = members[0].key, len(members) // 2
-        self.group_limits[key] = min(half, self.group_limits.get(key, half))
-        self.waiting |= {member.run_id: member for member in members}
-        self.progress.say(f"out of memory: {why}; trying at most {self.group_limits[key]} together", style="yellow")
+        members = {run_id: self.training.pop(run_id) for run_id in ended.run_ids}
+        for run_id, who in ended.busy.items():
+            self.room.hold(members.pop(run_id))
+            del self.live[run_id]
+            self.progress.hold(run_id, who)
+        left = [Left(run, self.live[run_id]) for run_id, run in members.items() if run_id in self.live]
+        again, why = self.retries.again(ended, left) if left else ([], "")
+        self.room.admit(*again)
+        if why:
+            self.progress.say(why, style="yellow")
 
     def follow(self) -> None:
         """New events of live runs to the progress; runs that finished to the study."""
@@ -201,30 +238,48 @@ class Coordinator:
                 if attempt.finished is not None:
                     del self.live[run_id]
                     self.progress.end(run_id)
-                    self.conclude(attempt.folder, attempt.finished)
-            self.tell()
+                    self.conclude(attempt, attempt.finished)
+                    self.first_errors.note(attempt.finished["reason"], attempt.finished["detail"])
+            self.trials.tell(self.sweep)
+            self.end_pruned()
 
-    def conclude(self, folder: RunFolder, finished: dict[str, Any]) -> None:
-        measured, state = folder.summary(), finished["state"]
-        objective, loss = measured.get(self.sweep.objective), measured.get("eval/loss")
-        self.results[folder.run_id] = RunResult(folder.run_id, state, objective, finished["reason"], loss)
+    def conclude(self, attempt: Attempt, finished: dict[str, Any]) -> None:
+        """The result of a run that has ended, to its trials and the books."""
+        folder, state = attempt.folder, finished["state"]
+        measured = {name: value for name, (_, value) in attempt.measured.items()}
+        objectives = {name: measured[name] for name in self.sweep.objectives if name in measured}
         self.books.ended(folder)
         del self.folders[folder.run_id]
-        if finished["state"] == RunState.FAILED:
+        loss = measured.get("eval/loss")
+        self.trials.ended(RunResult(folder.run_id, state, objectives, finished["reason"], loss))
+        if state == RunState.FAILED:
             cause = " - ".join(part for part in (finished["reason"], finished["detail"]) if part)
             where = f"; traceback in {folder.path / 'events.jsonl'}" if finished.get("traceback") else ""
             self.failures.append(f"failed: {folder.run_id}: {cause}{where}")
 
-    def tell(self) -> None:
-        """Closes the trials whose runs have all ended. One that was stopped stays open, to be asked again."""
-        still_open = []
-        for trial, run_ids in self.open_trials:
-            results = [self.results[run_id] for run_id in run_ids if run_id in self.results]
-            if len(results) < len(run_ids):
-                still_open.append((trial, run_ids))
-            elif all(result.state != RunState.KILLED for result in results):
-                self.sweep.tell(trial, results)
-        self.open_trials = still_open
+    def renew(self) -> None:
+        """The sweep's lease, for those who look from other machines."""
+        if time.monotonic() > self.renewed_s + RENEW_S:
+            self.renewed_s = time.monotonic()
+            self.sweep.renew()
+
+    # The end.
+
+    def conclude_sweep(self) -> int:
+        failed = bool(self.failures or self.sweep.num_failed or self.sweep.num_left_failed)
+        missing = self.sweep.missing() if self.deadline_s is not None else {}
+        state = RunState.FAILED if failed else RunState.KILLED if missing else RunState.COMPLETE
+        self.close_books(state)
+        self.sweep.store_pareto()
+        for line in self.sweep.notes_so_far():
+            self.progress.say(line)
+        for line in self.failures:
+            self.progress.say(line, style="red")
+        if missing:
+            listed = ", ".join(f"{number} of {cell}" for cell, number in missing.items())
+            self.progress.say(f"budget.minutes is spent; trials that are missing: {listed}; "
+                              "the same command goes on", style="yellow")  # fmt: skip
+        return int(failed)
 
     def abandon(self, why: str) -> None:
         """Stops the workers; what they had not finished is KILLED, here and in MLflow, and can be resumed."""
@@ -238,3 +293,7 @@ class Coordinator:
     def close_books(self, state: RunState) -> None:
         if num_due := self.books.close(state):
             self.progress.say(f"MLflow could not be reached: {num_due} runs follow at the next start", style="yellow")
+
+
+def departure(why: str) -> Departure:
+    return Departure(RunState.PRUNED, None, why)

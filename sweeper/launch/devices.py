@@ -100,3 +100,13 @@ def available_memory() -> int:
     if limit.is_file() and used.is_file() and (allowed := limit.read_text(encoding="ascii").strip()) != "max":
         free = min(free, max(0, int(allowed) - int(used.read_text(encoding="ascii"))))
     return free
+
+
+def kernel_memory_kills() -> int:
+    """How many processes the kernel has ended so far for want of memory, in this container or on this machine."""
+    for path in (Path("/sys/fs/cgroup/memory.events"), Path("/proc/vmstat")):
+        if path.is_file():
+            found = re.search(r"^oom_kill (\d+)$", path.read_text(encoding="ascii"), flags=re.MULTILINE)
+            if found:
+                return int(found.group(1))
+    return 0

@@ -74,11 +74,20 @@ def _rows(asked: object, available: int) -> int:
 
 @dataclass(frozen=True)
 class Waiting:
-    """A run that waits for a slot."""
+    """A run that wants a slot."""
 
     run_id: str
     key: str
     cost: float
+    family: str | None = None  # of runs that differ in their epochs only: `sharing.share_key`
+    epochs: float = 0.0
+    examples: int = 1  # of one forward, as configured
+    alone: bool = False  # shares no forward: what it does to its neighbours is not known yet
+
+    @property
+    def bucket(self) -> tuple[str, str]:
+        """Runs of one bucket may share a forward."""
+        return self.key, self.run_id if self.alone else ""
 
 
 @dataclass(frozen=True)
@@ -101,6 +110,17 @@ def shared_time(costs: Sequence[float]) -> float:
     )
 
 
+def pays_to_join(newcomer: float, group: Sequence[float], others: Sequence[Sequence[float]]) -> bool:
+    """Whether the last slot ends no later if a run of this cost joins a group than if it waits for the next free slot.
+
+    `group` and `others`: what is left of the costs of their members, for this slot and for the other ones.
+    """
+    joined = shared_time(sorted([*group, newcomer], reverse=True))
+    elsewhere = [shared_time(sorted(left, reverse=True)) for left in others]
+    waited = sorted([shared_time(sorted(group, reverse=True)), *elsewhere])
+    return max(joined, *elsewhere, 0.0) <= max(waited[0] + newcomer, waited[-1])
+
+
 def form_groups(
     waiting: Sequence[Waiting], *, num_slots: int, max_group: int, limits: Mapping[str, int] = {}
 ) -> list[Group]:
@@ -109,10 +129,10 @@ def form_groups(
     Cuts until each slot has a group (or each run is alone), then for as long as another cut lets the
     last slot finish earlier: runs of similar length stay together, a long one trains beside the short ones.
     """
-    buckets: dict[str, list[Waiting]] = {}
+    buckets: dict[tuple[str, str], list[Waiting]] = {}
     for run in sorted(waiting, key=lambda run: (-run.cost, run.run_id)):
-        buckets.setdefault(run.key, []).append(run)
-    limits = {key: min(max_group, limits.get(key, max_group)) for key in buckets}
+        buckets.setdefault(run.bucket, []).append(run)
+    limits = {key: min(max_group, limits.get(key, max_group)) for key, _ in buckets}
     groups = [Group(tuple(runs)) for runs in buckets.values()]
     while cut := _next_cut(groups, num_slots, limits):
         groups = cut

@@ -46,7 +46,9 @@ class RunStatus:
             case "metrics":
                 self.metrics |= event["values"]
             case "out_of_memory":
-                self.phase = "waiting for a smaller group"
+                self.phase = "waiting for more memory"
+            case "worker_died":
+                self.phase = "waiting for a new worker"
             case "finished":
                 self.finished = event
 
@@ -86,7 +88,7 @@ class Progress:
         self.console, self.total, self.clock = console, total, clock
         self.began = clock()
         self.running: dict[str, RunStatus] = {}
-        self.num_done = self.num_failed = self.num_stopped = self.num_reused = 0
+        self.num_done = self.num_failed = self.num_pruned = self.num_stopped = self.num_reused = 0
 
     def __enter__(self) -> Self:
         return self
@@ -112,6 +114,7 @@ class Progress:
         self.num_done += state != "KILLED"
         self.num_stopped += state == "KILLED"
         self.num_failed += state == "FAILED"
+        self.num_pruned += state == "PRUNED"
         self.say(f"{self.time_of_day()} {status.result()}", style={"FAILED": "red", "KILLED": "yellow"}.get(state, ""))
 
     def reuse(self, name: str) -> None:
@@ -120,12 +123,26 @@ class Progress:
         self.num_reused += 1
         self.say(f"{self.time_of_day()} already there: {name}")
 
+    def skip(self, run_id: str, name: str, why: str) -> None:
+        """A run that was pruned before it began, or while it waited to go on."""
+        self.running.pop(run_id, None)
+        self.num_done += 1
+        self.num_pruned += 1
+        self.say(f"{self.time_of_day()} PRUNED {name}: {why}")
+
+    def hold(self, run_id: str, who: str) -> None:
+        """Another process trains this very run."""
+        status = self.running.pop(run_id)
+        self.say(f"{self.time_of_day()} {status.name}: {who} trains it; its result will be taken", style="yellow")
+
     def refresh(self) -> None:
         """Called a few times a second."""
 
     def sweep_line(self) -> str:
         done = f"{self.num_done} of {self.total} runs" if self.total else f"{self.num_done} runs"
         parts = [done, f"{self.num_failed} failed", f"{duration(self.clock() - self.began)} elapsed"]
+        if self.num_pruned:
+            parts.insert(2, f"{self.num_pruned} pruned")
         if self.num_stopped:
             parts.insert(2, f"{self.num_stopped} stopped")
         if self.num_reused:

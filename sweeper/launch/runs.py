@@ -7,12 +7,14 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import math
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from sweeper.config import RunConfig, Source
-from sweeper.launch.group import ROWS_OF_A_TASK, DataSize
+from sweeper.launch.group import ROWS_OF_A_TASK, DataSize, Waiting, estimated_cost, group_key
+from sweeper.launch.sharing import share_key
 from sweeper.search.study import Sweep, TrialRuns
 from sweeper.tracking.provenance import code_state
 from sweeper.tracking.run_folder import RunFolder, RunIdentity
@@ -38,11 +40,6 @@ class Runs:
         self._code = code_state()
         self._data: dict[str, Data] = {}
 
-    @property
-    def sources(self) -> list[Data]:
-        """Every data source used so far."""
-        return list(self._data.values())
-
     def data(self, config: RunConfig) -> Data:
         """Raises ConfigError where there are no rows."""
         task = config.to_dict()["task"]
@@ -55,6 +52,15 @@ class Runs:
             size = DataSize(len(splits.train), len(splits.selection), len(splits.test))
             self._data[key] = Data(splits.source, splits.digest, source.kind, size)
         return self._data[key]
+
+    def waiting(self, run_id: str, config: RunConfig) -> Waiting:
+        """The run as the waiting room sees it."""
+        train = config.train
+        return Waiting(
+            run_id, group_key(config), estimated_cost(config, self.data(config).size),
+            family=None if self._sweep.prunes_by == "step" else share_key(config), epochs=train.epochs,
+            examples=math.ceil(train.batch_size / train.gradient_accumulation_steps),
+        )  # fmt: skip
 
     def folder(self, trial: TrialRuns, replicate: int) -> RunFolder:
         """Created, or opened where an earlier process made it."""

@@ -1,9 +1,8 @@
-"""The process of one slot: receives groups of run folders, trains them, says when it is done.
+"""The process of one slot: receives groups of runs, trains them, says when it is done.
 
 Owns the process's signals, output, devices and threads, and turns an exception of the trainer into
-`finished` events of the runs it left unfinished. Events go to the run folders, never through the pipe.
-The pipe carries JSON: {"train": [folder, ...], "threads": n} one way; {"done": [run id, ...], "out_of_memory": line}
-back, where the line, mostly null, says that the unfinished runs need smaller groups.
+`finished` events of the runs it left unfinished. Events go to the run folders, never through the pipe
+(what does: `pipe_control`).
 """
 
 from __future__ import annotations
@@ -25,7 +24,8 @@ from types import FrameType
 from typing import Any
 
 from sweeper.launch.attempt import Attempt
-from sweeper.tracking.run_folder import Reason, RunFolder
+from sweeper.launch.pipe_control import Message, PipeControl
+from sweeper.tracking.run_folder import Reason
 from sweeper.training.failure import described
 
 TRAINER = "sweeper.training.loop:train_group"
@@ -55,42 +55,47 @@ def main(connection: Connection) -> None:
         os.environ["CUDA_VISIBLE_DEVICES"] = settings.gpu
     commands: queue.SimpleQueue[dict[str, Any]] = queue.SimpleQueue()
     threading.Thread(target=_receive, args=(connection, commands), daemon=True).start()
-    while paths := (command := commands.get()).get("train"):
-        _use_threads(command["threads"])
-        folders = [RunFolder.open(path) for path in paths]
-        out_of_memory = train(folders, settings)
-        done = {"done": [folder.run_id for folder in folders], "out_of_memory": out_of_memory}
-        connection.send_bytes(json.dumps(done).encode())
+
+    def send(message: Message) -> None:
+        connection.send_bytes(json.dumps(message).encode())
+
+    while "stop" not in (message := commands.get()):
+        if "train" in message:  # what else comes now was meant for a group that has ended
+            _use_threads(message["threads"])
+            said = {name: message[name] for name in ("memory_share", "together", "judges")}
+            control = PipeControl(settings.slot, commands=commands, send=send, **said)
+            send(train(message["train"], control, settings.trainer))
 
 
-def train(folders: Sequence[RunFolder], settings: WorkerSettings) -> str | None:
-    """Every folder has a new `finished` event afterwards, whatever the trainer does.
+def train(messages: Sequence[Message], control: PipeControl, trainer: str = TRAINER) -> Message:
+    """The answer when the group has ended: every run in it has a new `finished` event, whatever the trainer did.
 
-    Except where several runs together ran out of memory: fewer of them may not. They get an `out_of_memory` event,
-    and its one line is returned.
+    Except where memory was short: then they get an `out_of_memory` event, and the answer has its one line.
     """
-    attempts = [Attempt(folder) for folder in folders]
+    failure: Exception | None = None
     try:
-        load_trainer(settings.trainer)(folders, slot=settings.slot)
+        if assignments := control.take(messages):
+            load_trainer(trainer)(assignments, control=control)
+            failure = RuntimeError(f"{trainer} returned before it finished the run")
     except Exception as error:
-        return _fail(attempts, error)
-    for attempt in attempts:
-        attempt.fail(Reason.ERROR, f"{settings.trainer} returned before it finished the run")
-    return None
+        failure = error
+    control.forget_late_arrivals()
+    left = [attempt for attempt in control.attempts.values() if not attempt.has_finished()]
+    out_of_memory = _fail(left, failure) if left and failure is not None else None
+    control.release()
+    return {"done": list(control.attempts), "busy": control.busy, "out_of_memory": out_of_memory}
 
 
-def _fail(attempts: Sequence[Attempt], error: Exception) -> str | None:
-    left = [attempt for attempt in attempts if not attempt.has_finished()]
+def _fail(left: Sequence[Attempt], error: Exception) -> str | None:
     reason, detail, trace = described(error)
     if len(left) > 1:
         detail = f"{detail} (in a group of {len(left)} runs)"
-    if len(left) > 1 and reason is Reason.OUT_OF_MEMORY:
-        for attempt in left:
-            attempt.folder.append("out_of_memory", detail=detail, traceback=trace)
-        return detail
     for attempt in left:
-        attempt.fail(reason, detail, trace)
-    return None
+        if reason is Reason.OUT_OF_MEMORY:
+            attempt.folder.append("out_of_memory", detail=detail, traceback=trace)
+        else:
+            attempt.fail(reason, detail, trace)
+    return detail if reason is Reason.OUT_OF_MEMORY else None
 
 
 def load_trainer(name: str) -> Trainer:

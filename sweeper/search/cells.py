@@ -16,10 +16,16 @@ from hydra.core.override_parser.types import Override
 from sweeper import peft_method
 from sweeper.checks import ConfigError
 from sweeper.config import RunConfig
+from sweeper.search import conditions
 from sweeper.search import overrides as command_line
 from sweeper.search.compose import Composer
+from sweeper.search.conditions import PARAMS, When
+from sweeper.search.custom import KEY as CUSTOM_KEY
+from sweeper.search.custom import CustomSpace
+from sweeper.search.grammar import read_axis
 from sweeper.search.options import SearchOptions
-from sweeper.search.space import Axis, Cell, Role, product, read_axis
+from sweeper.search.parents import Parents, without
+from sweeper.search.space import Axis, Cell, Dimension, Role, product
 from sweeper.search.typed import check_key
 
 
@@ -29,36 +35,57 @@ class Table:
 
     choices: Mapping[str, str]  # config group -> its choice
     peft: Mapping[str, Any]  # the group's content
-    axes: Sequence[Axis]
+    axes: Sequence[Axis]  # each after those of its condition
     fixed: Mapping[str, Any]  # single values that the config declares for a sweep
-    notes: tuple[str, ...] = ()  # for a person: the axes of the command that mean nothing here
+    notes: tuple[str, ...] = ()  # for a person: say, the axes of the command that mean nothing here
 
-    def cells(self) -> Iterator[Cell]:
-        search = {axis.key: axis.dimension for axis in self.axes if axis.role is Role.SEARCH}
-        for design in product([axis for axis in self.axes if axis.role is Role.DESIGN]):
-            yield Cell(self.choices, design, search, self.fixed, self.notes)
+    @property
+    def trains(self) -> bool:
+        return self.peft.get("method") != "none"
 
-    def num_points(self, n_trials: int | None) -> int:
-        """Over all cells; a continuous axis without `n_trials` counts once, being refused elsewhere."""
-        cells = math.prod(axis.dimension.count for axis in self.axes if axis.role is Role.DESIGN)
-        searched = [axis.dimension for axis in self.axes if axis.role is Role.SEARCH]
-        is_finite = all(dimension.is_finite for dimension in searched)
-        points = math.prod(dimension.count for dimension in searched) if is_finite else n_trials or 1
-        return cells * (points if n_trials is None else min(points, n_trials))
+    def cells(self, custom: CustomSpace | None = None) -> Iterator[Cell]:
+        """A person's own code has nothing to add where nothing is trained."""
+        custom = custom if self.trains else None
+        notes = self.notes if custom is None else (*self.notes, f"{custom.where} adds to the point of every trial")
+        for design in conditions.points(self._dimensions(Role.DESIGN)):
+            yield Cell(self.choices, design, self._searched(design), self.fixed, notes, custom)
+
+    def num_points(self, n_trials: int | None, *, is_open: bool = False) -> int:
+        """Over all cells; a continuous axis without `n_trials` counts once, being refused elsewhere.
+
+        `is_open`: a person's own code adds points to those of the axes.
+        """
+        design, total, is_open = self._dimensions(Role.DESIGN), 0, is_open and self.trains
+        for values, number in conditions.patterns(design, [axis.dimension.when for axis in self.axes]):
+            searched = self._searched(values)
+            is_finite = all(dimension.is_finite for dimension in searched.values()) and not is_open
+            points = conditions.count(searched) if is_finite else n_trials or 1
+            total += number * (points if n_trials is None else min(points, n_trials))
+        return total
+
+    def _dimensions(self, role: Role) -> dict[str, Dimension]:
+        return {axis.key: axis.dimension for axis in self.axes if axis.role is role}
+
+    def _searched(self, design: Mapping[str, Any]) -> dict[str, Dimension]:
+        """What is searched in the cell of these design values."""
+        keys = self._dimensions(Role.DESIGN)
+        absent = {axis.key for axis in self.axes if axis.role is Role.SEARCH
+                  and not conditions.holds(axis.dimension.when, design, keys)}  # fmt: skip
+        return {axis.key: axis.dimension for axis in without(self.axes, absent) if axis.role is Role.SEARCH}
 
     def why_not(self, key: str) -> str:
         """Why an axis means nothing to the method; empty where it does."""
         if key.startswith("peft."):
             return "" if key.split(".")[1] in peft_method.keys(self.peft) else "has no such key"
         is_of_training = key == "task.train_size" or key.startswith("train.")
-        return "trains nothing" if is_of_training and self.peft.get("method") == "none" else ""
+        return "trains nothing" if is_of_training and not self.trains else ""
 
     def fitted(self) -> Table:
         """Without the axes that mean nothing to the method; a note says so of each."""
         reasons = {axis.key: why for axis in self.axes if (why := self.why_not(axis.key))}
         name = self.peft.get("name")
         notes = [f"peft={name} {why}: {key} does not multiply its runs" for key, why in reasons.items()]
-        return replace(self, axes=[axis for axis in self.axes if axis.key not in reasons], notes=tuple(notes))
+        return replace(self, axes=without(self.axes, set(reasons)), notes=tuple(notes))
 
 
 def fitted(tables: Sequence[Table]) -> list[Table]:
@@ -76,7 +103,9 @@ def check_size(tables: Sequence[Table], search: SearchOptions, seeds: dict[str, 
 
     `seeds`: the number of replicates, under the key that says so.
     """
-    num_runs = math.prod(seeds.values()) * sum(table.num_points(search.n_trials) for table in tables)
+    num_runs = math.prod(seeds.values()) * sum(
+        table.num_points(search.n_trials, is_open=search.custom_search_space is not None) for table in tables
+    )
     if num_runs <= search.max_runs:
         return
     axes = {axis.key: axis for table in tables for axis in table.axes}
@@ -108,29 +137,45 @@ class TableReader:
     def _tables(self, choices: Mapping[str, str]) -> Iterator[Table]:
         """A declared axis over a config group opens new compositions, which may declare axes of their own."""
         declared = self._declared(choices)
-        for override in declared:
+        for override, when in declared:
             if command_line.is_group(override.key_or_group, self.loader):
+                if when:
+                    raise ConfigError(f"{PARAMS}.{override.key_or_group}", "when", "a config group takes no condition",
+                                      "put the condition on the axes that belong to its choices")  # fmt: skip
                 swept = override.is_sweep_override()
                 values = read_axis(override, is_group=True).values() if swept else [override.value()]
                 for value in values:
                     yield from self._tables({**choices, override.key_or_group: str(value)})
                 return
-        declared_axes = [read_axis(override, is_group=False) for override in declared if override.is_sweep_override()]
-        axes = [*declared_axes, *(axis for axis in self.axes if not axis.is_group)]
-        fixed = {override.key_or_group: override.value() for override in declared if not override.is_sweep_override()}
-        peft = self.composer.composition(choices).tree.get("peft")
-        yield Table(choices, peft if isinstance(peft, Mapping) else {}, axes, fixed)
+        axes = [_with_condition(read_axis(override, is_group=False), when)
+                for override, when in declared if override.is_sweep_override() or when]  # fmt: skip
+        axes += [axis for axis in self.axes if not axis.is_group]
+        fixed = {override.key_or_group: override.value()
+                 for override, when in declared if not override.is_sweep_override() and not when}  # fmt: skip
+        composition = self.composer.composition(choices)
+        by_key = {axis.key: axis for axis in axes}
+        settled = Parents(self.loader, composition, fixed, by_key, self.given).settled()
+        peft = composition.tree.get("peft")
+        yield Table(choices, peft if isinstance(peft, Mapping) else {}, settled, fixed)
 
-    def _declared(self, choices: Mapping[str, str]) -> list[Override]:
+    def _declared(self, choices: Mapping[str, str]) -> list[tuple[Override, When]]:
+        """What the configs declare and the command line leaves, each with its condition."""
+        composition = self.composer.composition(choices)
+        named = composition.sweeper.get("custom_search_space")
+        if named is not None and CUSTOM_KEY not in self.given:
+            raise ConfigError(CUSTOM_KEY, named, "a config never names code to call", "give it on the command line")
         if not self.is_sweep:
             return []
-        lines = self.composer.composition(choices).declared
-        declared = [override for override in command_line.parse(lines, self.loader)
-                    if override.key_or_group not in self.given | set(choices)]  # fmt: skip
-        for override in declared:
+        declared = [(command_line.parse([entry.line], self.loader)[0], entry.when) for entry in composition.declared]
+        left = [pair for pair in declared if pair[0].key_or_group not in self.given | set(choices)]
+        for override, _ in left:
             if override.key_or_group == "seed":
-                raise ConfigError("hydra.sweeper.params", "seed", "replicates are not declared with the axes",
+                raise ConfigError(PARAMS, "seed", "replicates are not declared with the axes",
                                   "set replicates=<n>, or seed=1,2,3 on the command line")  # fmt: skip
             if not command_line.is_group(override.key_or_group, self.loader):
                 check_key(override.key_or_group, override.get_value_string(), RunConfig)
-        return declared
+        return left
+
+
+def _with_condition(axis: Axis, when: When) -> Axis:
+    return replace(axis, dimension=replace(axis.dimension, when=when))

@@ -15,13 +15,16 @@ from hydra.core.config_loader import ConfigLoader
 
 from sweeper.checks import ConfigError
 from sweeper.config import RunConfig
-from sweeper.search import model_files, storage
+from sweeper.search import conditions, confirmation, custom, model_files, storage
 from sweeper.search import overrides as command_line
+from sweeper.search.asking import Asker
 from sweeper.search.cells import Table, TableReader, check_size, fitted
-from sweeper.search.compose import Composer, Composition, check_objective
+from sweeper.search.compose import Composer, Composition, check_objectives
 from sweeper.search.data import DataCheck
+from sweeper.search.grammar import read_axis
 from sweeper.search.options import LauncherOptions, SearchOptions
-from sweeper.search.space import Axis, Cell, Role, Space, read_axis
+from sweeper.search.pruning import check_evaluations, check_pruner
+from sweeper.search.space import Axis, Cell, Role, Space
 from sweeper.search.study import Sweep
 from sweeper.tracking import places
 
@@ -48,9 +51,10 @@ def _sweep(composer: Composer, tables: Sequence[Table], seeds: Axis | None, *, i
     search, launcher = SearchOptions.read(first.sweeper), LauncherOptions.read(first.launcher)
     if is_sweep:
         check_size(tables, search, _num_seeds(first, seeds))
-    cells = tuple(cell for table in tables for cell in table.cells())
-    check_objective("hydra.sweeper.objective", search.objective)
-    if search.sampler_args:
+    own = _custom(search, is_sweep=is_sweep)
+    cells = tuple(cell for table in tables for cell in table.cells(own))
+    check_objectives("hydra.sweeper.objective", search.objectives)
+    if search.sampler_args or len(search.objectives) > 1:
         storage.check_sampler(search, cells[0].search)
     base = first.config({**cells[0].fixed, **cells[0].design, **_first_point(cells[0])})
     space = Space(cells, _seeds(base, seeds, is_sweep=is_sweep))
@@ -58,6 +62,9 @@ def _sweep(composer: Composer, tables: Sequence[Table], seeds: Axis | None, *, i
     places.check_output(Path(base.output_dir), ("optuna.db",) if base.tracking_uri else ("optuna.db", "mlflow.db"))
     if base.tracking_uri is not None:
         places.check(base.tracking_uri)
+    if is_sweep:
+        check_pruner(search, len(space.seeds))
+        confirmation.fresh_seeds(search, space.seeds)
     data = DataCheck()
     sweep = Sweep(_name(base, space, first.choices), base, space, search, launcher, composer, data,
                   is_single=not is_sweep)  # fmt: skip
@@ -67,9 +74,41 @@ def _sweep(composer: Composer, tables: Sequence[Table], seeds: Axis | None, *, i
             config = sweep.config(cell, point)
             data.check(config)
             model_files.check(config)
+            if is_sweep:
+                check_evaluations(search, config)
         if not base.plan:
             model_files.check_at_hand(config.model)
+    if own is not None:
+        _rehearse(sweep)
     return sweep
+
+
+def _custom(search: SearchOptions, *, is_sweep: bool) -> custom.CustomSpace | None:
+    where = search.custom_search_space
+    if where is None:
+        return None
+    if not is_sweep:
+        raise ConfigError(custom.KEY, where, "suggests values for the trials of a sweep", "add -m")
+    if search.n_trials is None:
+        raise ConfigError(custom.KEY, where, "nobody can count the points of a function",
+                          "say how many: hydra.sweeper.n_trials=20")  # fmt: skip
+    return custom.load(where)
+
+
+def _rehearse(sweep: Sweep) -> None:
+    """A person's own code gives a trial to each cell, in memory. Raises ConfigError for one that cannot be trained."""
+    import optuna
+
+    optuna.logging.set_verbosity(optuna.logging.WARNING)
+    asker = Asker(sweep.space, sweep.config, study_per_cell=True)
+    for cell in (cell for cell in sweep.space.cells if cell.custom is not None):
+        study = optuna.create_study(sampler=optuna.samplers.RandomSampler(seed=sweep.search.seed))
+        opened = asker.sampled(study, cell)
+        if opened.refusal:
+            raise ConfigError(custom.KEY, sweep.search.custom_search_space, opened.refusal)
+        config = sweep.config(cell, opened.point)
+        sweep.data.check(config)
+        model_files.check(config)
 
 
 def _num_seeds(first: Composition, axis: Axis | None) -> dict[str, int]:
@@ -95,17 +134,22 @@ def _seeds(base: RunConfig, axis: Axis | None, *, is_sweep: bool) -> tuple[int, 
     return tuple(axis.values())
 
 
-def _first_point(cell: Cell) -> dict[str, Any]:
-    return {key: dimension.extremes()[0] for key, dimension in cell.search.items()}
+def _first_point(cell: Cell, wanted: Mapping[str, Any] | None = None) -> dict[str, Any]:
+    """With the first value of each key that is active, or the one wanted for it."""
+    point: dict[str, Any] = {}
+    for key, dimension in cell.search.items():
+        if cell.is_active(key, point):
+            point[key] = (wanted or {}).get(key, dimension.extremes()[0])
+    return point
 
 
 def _points_to_check(cell: Cell) -> Iterator[dict[str, Any]]:
     """Every choice and both ends of every range at least once: what is between them is as valid."""
-    first = _first_point(cell)
-    yield first
+    yield _first_point(cell)
     for key, dimension in cell.search.items():
-        for value in dimension.extremes()[1:]:
-            yield {**first, key: value}
+        parents = {name: values[0] for name, values in conditions.required(key, cell.search).items()}
+        for value in dimension.extremes()[0 if parents else 1 :]:
+            yield _first_point(cell, {**parents, key: value})
 
 
 def _check_points_known(cell: Cell, search: SearchOptions) -> None:

@@ -21,6 +21,7 @@ from sweeper.checks import ConfigError, suggestion
 from sweeper.config import RunConfig
 from sweeper.metrics import all_metrics
 from sweeper.peft_method import OWN_KEYS, PeftMethod
+from sweeper.search.conditions import Declared, read_params
 from sweeper.search.typed import read
 
 PEFT_NUMBERS = ("r", "lora_alpha", "lora_dropout", "num_virtual_tokens")
@@ -43,9 +44,19 @@ class Composition:
     unresolved: DictConfig | None = None  # kept where an interpolation may follow a run's values
 
     @property
-    def declared(self) -> list[str]:
-        """`hydra.sweeper.params` as overrides."""
-        return [f"{key}={'null' if value is None else value}" for key, value in self.sweeper["params"].items()]
+    def declared(self) -> list[Declared]:
+        """`hydra.sweeper.params`. Raises ConfigError."""
+        return read_params(self.sweeper["params"] or {})
+
+    def value(self, key: str) -> Any:
+        """Under a dotted key, None where nothing stands there."""
+        return _at(self.tree, key)
+
+    def follows(self, key: str) -> bool:
+        """Whether the value under a dotted key hangs on other keys."""
+        if self.unresolved is None:
+            return False
+        return _has_interpolation(_at(OmegaConf.to_container(self.unresolved, resolve=False), key))
 
     def config(self, values: Mapping[str, Any]) -> RunConfig:
         """The typed config with these values under their dotted keys. Raises ConfigError."""
@@ -141,6 +152,26 @@ def check_objective(key: str, metric: str) -> None:
                           f"use eval/{metric.removeprefix('test/')}")  # fmt: skip
     raise ConfigError(key, metric, "not a metric of the selection split",
                       suggestion(metric, names) or f"for example {names[0]}")  # fmt: skip
+
+
+def check_objectives(key: str, metrics: Sequence[str]) -> None:
+    """The first judges what a run learnt, on the selection split; further ones may be what it cost."""
+    costs = [name for name, known in all_metrics().items() if name.startswith("perf/") and known.direction != "neither"]
+    if metrics[0] in costs:
+        raise ConfigError(key, metrics[0], "what a run costs chooses nothing alone",
+                          f"{key}=[eval/accuracy,{metrics[0]}]")  # fmt: skip
+    for metric in metrics:
+        if metric.startswith("perf/") and metric not in costs:
+            raise ConfigError(key, metric, "not a cost with a better direction",
+                              suggestion(metric, costs) or f"for example {costs[0]}")  # fmt: skip
+        if metric not in costs:
+            check_objective(key, metric)
+
+
+def _at(tree: Any, key: str) -> Any:
+    for part in key.split("."):
+        tree = tree.get(part) if isinstance(tree, Mapping) else None
+    return tree
 
 
 def refuse_targets(value: Any, path: str = "") -> None:

@@ -38,6 +38,14 @@ class DataCheck:
         if rows is not None:
             _check_size("task.test_size", config.task.test_size, rows, f"{rows} rows")
 
+    def source(self, config: RunConfig) -> DataSource:
+        """Of a config that `check` has seen, or one that differs from it only in what chooses no source."""
+        return self._sources[_key(config)]
+
+    def count(self, config: RunConfig, split: str) -> int | None:
+        """Rows of `train`, those held out of it included, or `test`; None where only the hub knows."""
+        return self._count(_key(config), split)
+
     def identities(self) -> list[str]:
         """What tells each source's content from any other: another place of the same files changes nothing."""
         return sorted({identity(source) for source in self._sources.values()})

@@ -54,6 +54,13 @@ def check_at_hand(model: ModelConfig) -> None:
         raise ConfigError("model.hub_id", model.hub_id, reason, "set model.path=<folder>, or let the hub be asked")
 
 
+def architecture(model: ModelConfig) -> dict[str, Any]:
+    """The model's config.json; empty where its files are not on this machine."""
+    places = [_local_folder(model), Path(str(model.hub_id)), *(path.parent for path in _snapshots(model))]
+    file = next((place / "config.json" for place in places if place and (place / "config.json").is_file()), None)
+    return _json(file) if file else {}
+
+
 def _local_folder(model: ModelConfig) -> Path | None:
     if model.path:
         return Path(model.path)
@@ -61,11 +68,16 @@ def _local_folder(model: ModelConfig) -> Path | None:
 
 
 def _cached(model: ModelConfig) -> bool:
+    return next(_snapshots(model), None) is not None
+
+
+def _snapshots(model: ModelConfig) -> Iterator[Path]:
+    """The model's config.json in the hub's cache, one for each revision that is there."""
     caches = Path(os.environ.get("XDG_CACHE_HOME", Path.home() / ".cache"))
     home = Path(os.environ.get("HF_HOME", caches / "huggingface"))
     hub = Path(os.environ.get("HF_HUB_CACHE", home / "hub"))
     snapshots = hub / f"models--{str(model.hub_id).replace('/', '--')}" / "snapshots"
-    return next(snapshots.glob("*/config.json"), None) is not None
+    return snapshots.glob("*/config.json")
 
 
 def _check_targets(method: PeftMethod, matrices: Mapping[str, tuple[int, ...]]) -> None:

@@ -52,9 +52,14 @@ class SearchOptions:
     sampler: str = "tpe"
     sampler_args: dict[str, Any] = field(default_factory=dict)  # keyword arguments of Optuna's sampler
     seed: int = 0  # of the sampler
-    objective: str = "eval/accuracy"
+    objective: Any = "eval/accuracy"  # a metric, or a list of them that is searched for its Pareto front
+    objective_std: float = 0.0  # of the replicates: a trial's value is their mean, so many of it to the worse side
+    pruner: str = "none"
+    pruner_args: dict[str, Any] = field(default_factory=dict)  # keyword arguments of Optuna's pruner
+    confirm_seeds: Any = AUTO  # fresh ones that the best point of a cell is run on again; auto: as many as replicates
     tune_per_cell: bool = False  # a study per cell instead of one in which the cell is a parameter
     max_failures: int | None = None  # failed trials after which no more are asked; None = no limit
+    custom_search_space: str | None = None  # <file.py>:<function>, see sweeper/search/custom.py; command line only
     max_runs: int = 10_000  # a sweep of more is taken for a slip and refused
 
     @classmethod
@@ -62,6 +67,10 @@ class SearchOptions:
         """Raises ConfigError."""
         options = read(cls, {key: value for key, value in values.items() if key != "params"}, "hydra.sweeper.")
         one_of("hydra.sweeper.sampler", options.sampler, SAMPLERS)
+        one_of("hydra.sweeper.pruner", options.pruner, PRUNERS)
+        at_least("hydra.sweeper.objective_std", options.objective_std, 0)
+        options._check_objective()
+        options._check_confirm_seeds()
         if options.n_trials is not None:
             at_least("hydra.sweeper.n_trials", options.n_trials, 1)
         at_least("hydra.sweeper.max_runs", options.max_runs, 1)
@@ -70,3 +79,30 @@ class SearchOptions:
         if not 0 <= options.seed < 2**32:
             raise ConfigError("hydra.sweeper.seed", options.seed, "must lie in [0, 2**32)")
         return options
+
+    @property
+    def objectives(self) -> list[str]:
+        return [self.objective] if isinstance(self.objective, str) else list(self.objective)
+
+    @property
+    def measures(self) -> list[str]:
+        """What the values of a trial are, in words: other ones belong to another sweep."""
+        spread = f" -/+ {self.objective_std:g} std" if self.objective_std else ""
+        return [f"{name}{spread}" for name in self.objectives]
+
+    def num_fresh_seeds(self, num_replicates: int) -> int:
+        return num_replicates if self.confirm_seeds == AUTO else int(self.confirm_seeds)
+
+    def _check_objective(self) -> None:
+        key, given = "hydra.sweeper.objective", self.objective
+        names = given if isinstance(given, list) else [given]
+        if not names or not all(isinstance(name, str) for name in names):
+            raise ConfigError(key, given, "must be a metric or a list of metrics", "write eval/accuracy, say")
+        if len(set(names)) < len(names):
+            raise ConfigError(key, ", ".join(names), "a metric appears twice", "list each once")
+
+    def _check_confirm_seeds(self) -> None:
+        number = self.confirm_seeds
+        if number != AUTO and (isinstance(number, bool) or not isinstance(number, int) or number < 0):
+            raise ConfigError("hydra.sweeper.confirm_seeds", number, "must be auto or a whole number of seeds",
+                              "0 switches it off")  # fmt: skip

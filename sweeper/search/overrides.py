@@ -19,10 +19,13 @@ from hydra.errors import HydraException
 from sweeper.checks import ConfigError, suggestion
 from sweeper.config import RunConfig
 from sweeper.search.compose import refuse_targets
+from sweeper.search.conditions import LONG_FORM
 from sweeper.search.options import LauncherOptions, SearchOptions
 from sweeper.search.typed import check_key, dotted_keys, nearest_key
 
 GROUPS = ("model", "task", "peft", "experiment", "hydra/sweeper", "hydra/launcher")
+
+NO_LONG_FORM = "conditions (space, when) stand in a YAML file's hydra.sweeper.params only"
 
 
 def parse(lines: Sequence[str], loader: ConfigLoader) -> list[Override]:
@@ -56,7 +59,7 @@ def check(overrides: Sequence[Override], loader: ConfigLoader, *, is_sweep: bool
         elif override.is_hydra_override():
             _check_hydra(override)
         else:
-            _check_value_key(override)
+            _check_value_override(override)
         if override.is_sweep_override() and not is_sweep:
             raise ConfigError(key, _text(override), "several values are a sweep", "add -m, or write a list: [a,b]")
         if key in seen:
@@ -120,9 +123,8 @@ def _check_hydra(override: Override) -> None:
         if f"{key}.".startswith(f"{prefix}.sampler_args.") and prefix == "hydra.sweeper":
             return
         if key == "hydra.sweeper.params" or key.startswith("hydra.sweeper.params."):
-            raise ConfigError(
-                key, _text(override), "axes are given as overrides", "for example task.train_size=100,1000"
-            )
+            raise ConfigError(key, _text(override), f"axes are given as overrides; {NO_LONG_FORM}",
+                              "for example task.train_size=100,1000")  # fmt: skip
         if group == prefix:
             names = [item.name for item in fields(options)]
             if name not in names:
@@ -133,13 +135,20 @@ def _check_hydra(override: Override) -> None:
                       "and hydra.searchpath can be set", fix)  # fmt: skip
 
 
-def _check_value_key(override: Override) -> None:
-    key = override.key_or_group
+def check_value_key(key: str, value: object) -> None:
+    """Raises ConfigError for a name that is neither a config group's nor a key's."""
+    if "/" in key or ("." not in key and key not in dotted_keys(RunConfig)):
+        raise ConfigError(key, value, "no such config group or key", _nearest_name(key))
+    check_key(key, value, RunConfig)
+
+
+def _check_value_override(override: Override) -> None:
+    key, value = override.key_or_group, override.value()
     if override.package is not None:
         raise ConfigError(f"{key}@{override.package}", _text(override), "no such config group", _nearest_name(key))
-    if "/" in key or ("." not in key and key not in dotted_keys(RunConfig)):
-        raise ConfigError(key, _text(override), "no such config group or key", _nearest_name(key))
-    check_key(key, _text(override), RunConfig)
+    check_value_key(key, _text(override))
+    if isinstance(value, dict) and {str(name) for name in value} & set(LONG_FORM):
+        raise ConfigError(key, _text(override), NO_LONG_FORM, f"here write {key}=8,16 or {key}='interval(0,1)', say")
 
 
 def _nearest_name(wrong: str) -> str:

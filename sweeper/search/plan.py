@@ -54,7 +54,8 @@ def _sampler(sweep: Sweep) -> str:
     if all(sweep.is_enumerated(cell) for cell in sweep.space.cells):
         return "none: every point once"
     per_cell = ", a study per cell" if sweep.search.tune_per_cell else ""
-    return f"{sweep.search.sampler}, objective {sweep.objective}{per_cell}"
+    pruner = f", pruner {sweep.search.pruner}" if sweep.prunes_by is not None else ""
+    return f"{sweep.search.sampler}, objective {', '.join(sweep.search.measures)}{per_cell}{pruner}"
 
 
 def _table(sweep: Sweep) -> Iterator[str]:

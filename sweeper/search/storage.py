@@ -1,7 +1,6 @@
 """Where a sweep's studies are kept: one SQLite file below output_dir, used by one process per sweep.
 
-Owns creation under a lock, the claim of a sweep by a process, and Optuna's samplers by name. Imports Optuna
-late: a plan does without.
+Owns creation under a lock, and Optuna's samplers by name. Imports Optuna late: a plan does without.
 """
 
 from __future__ import annotations
@@ -9,33 +8,30 @@ from __future__ import annotations
 import contextlib
 import fcntl
 import inspect
-import os
 import sqlite3
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from sweeper.checks import ConfigError, suggestion
+from sweeper.checks import ConfigError
+from sweeper.metrics import direction
+from sweeper.search.arguments import built
 from sweeper.search.options import SearchOptions
 from sweeper.search.space import Dimension
+from sweeper.tracking.claim import LOCKS
 
 if TYPE_CHECKING:
     from optuna.distributions import BaseDistribution
     from optuna.samplers import BaseSampler
-    from optuna.storages import BaseStorage
-
-LOCKS = "locks"  # folder below output_dir
-
-
-@contextlib.contextmanager
-def claimed(output_dir: Path, sweep_id: str) -> Iterator[None]:
-    """While this process runs the sweep. Raises ConfigError when another one does."""
-    with _lock(output_dir, sweep_id, wait=False):
-        yield
+    from optuna.storages import RDBStorage
+    from optuna.study import StudyDirection
 
 
-def open_storage(output_dir: Path) -> BaseStorage:
-    """Created by the first process that comes; Optuna's own creation does not survive two at once."""
+def open_storage(output_dir: Path) -> RDBStorage:
+    """Created by the first process that comes; Optuna's own creation does not survive two at once.
+
+    Raises ConfigError for a damaged file.
+    """
     from optuna.storages import RDBStorage
 
     path = (output_dir / "optuna.db").resolve()
@@ -47,24 +43,30 @@ def open_storage(output_dir: Path) -> BaseStorage:
         connection.execute("PRAGMA synchronous=NORMAL")
         return connection
 
-    with _lock(output_dir, "optuna", wait=True):
+    with _lock(output_dir):
+        _check_whole(path)
         return RDBStorage(f"sqlite:///{path}", engine_kwargs={"creator": connect})
 
 
+def _check_whole(path: Path) -> None:
+    """SQLite itself finds a torn page only when it comes to read it, in the midst of a sweep."""
+    if not path.exists():
+        return
+    try:
+        with contextlib.closing(sqlite3.connect(path, timeout=60)) as connection:
+            found = str(connection.execute("PRAGMA quick_check(1)").fetchone()[0])
+    except sqlite3.DatabaseError as error:
+        found = str(error)
+    if found != "ok":
+        raise ConfigError("output_dir", path.parent, f"{path.name} in it is damaged ({found.splitlines()[-1]})",
+                          "move it away: finished runs are taken from their folders")  # fmt: skip
+
+
 @contextlib.contextmanager
-def _lock(output_dir: Path, name: str, *, wait: bool) -> Iterator[None]:
-    folder = output_dir / LOCKS
-    folder.mkdir(parents=True, exist_ok=True)
-    with (folder / f"{name}.lock").open("a+", encoding="ascii") as file:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX if wait else fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            file.seek(0)
-            raise ConfigError("output_dir", output_dir, f"process {file.read().strip()} runs this very sweep already",
-                              "wait for it, or stop it; the same command then goes on") from None  # fmt: skip
-        file.truncate(0)
-        file.write(f"{os.getpid()}\n")
-        file.flush()
+def _lock(output_dir: Path) -> Iterator[None]:
+    (output_dir / LOCKS).mkdir(parents=True, exist_ok=True)
+    with (output_dir / LOCKS / "optuna.lock").open("a+", encoding="ascii") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
         yield
 
 
@@ -76,36 +78,38 @@ def make_sampler(options: SearchOptions, num_known: int = 0) -> BaseSampler:
         "tpe": samplers.TPESampler, "random": samplers.RandomSampler, "gp": samplers.GPSampler,
         "cmaes": samplers.CmaEsSampler, "qmc": samplers.QMCSampler, "nsgaii": samplers.NSGAIISampler,
     }  # fmt: skip
-    sampler = classes[options.sampler]
-    known = [name for name in inspect.signature(sampler).parameters if name != "seed"]
-    for name, value in options.sampler_args.items():
-        if name not in known:
-            fix = suggestion(name, known) or f"known: {', '.join(known)}"
-            raise ConfigError(f"hydra.sweeper.sampler_args.{name}", value, f"unknown to {sampler.__name__}", fix)
+    sampler, arguments = classes[options.sampler], dict(options.sampler_args)
     # A sampler that starts over with the same seed draws the same points again; a quasi-random sequence goes on
     # by the number of its trials and needs the seed that it began with.
     seed = options.seed if options.sampler == "qmc" else (options.seed + num_known) % 2**32
-    arguments: dict[str, Any] = {**options.sampler_args, "seed": seed}
-    try:
-        return sampler(**arguments)
-    except (TypeError, ValueError) as error:
-        rule = f"{sampler.__name__} refuses them ({str(error).splitlines()[0]})"
-        raise ConfigError("hydra.sweeper.sampler_args", options.sampler_args, rule) from error
+    if (warns := inspect.signature(sampler).parameters.get("warn_independent_sampling")) and warns.default is True:
+        arguments.setdefault(warns.name, False)  # conditional keys are sampled so: nothing to say at every trial
+    return built(sampler, "hydra.sweeper.sampler_args", arguments, {"seed": seed})
 
 
 def check_sampler(options: SearchOptions, space: Mapping[str, Dimension]) -> None:
-    """Raises ConfigError for arguments that the sampler refuses, some of them only when it draws."""
+    """Raises ConfigError for what the sampler refuses, some of it only when it draws: arguments, several objectives."""
     import optuna
 
     optuna.logging.set_verbosity(optuna.logging.WARNING)
-    study = optuna.create_study(sampler=make_sampler(options))
+    directions = towards(options.objectives)
+    study = optuna.create_study(sampler=make_sampler(options), directions=directions)
     distributions = {key: distribution(dimension) for key, dimension in space.items()}
     try:
         for _ in range(2):  # some samplers draw the first at random
-            study.tell(study.ask(distributions), 0.0)
+            study.tell(study.ask(distributions), [0.0] * len(directions))
     except Exception as error:  # whatever arithmetic makes of them
+        if "multi-objective" in str(error):
+            raise ConfigError("hydra.sweeper.sampler", options.sampler, "cannot search for several objectives",
+                              "tpe, gp and nsgaii can") from error  # fmt: skip
         rule = f"{type(study.sampler).__name__} cannot draw with them ({str(error).splitlines()[0]})"
         raise ConfigError("hydra.sweeper.sampler_args", options.sampler_args, rule) from error
+
+
+def towards(objectives: Sequence[str]) -> list[StudyDirection]:
+    from optuna.study import StudyDirection
+
+    return [StudyDirection[direction(name).upper()] for name in objectives]
 
 
 def distribution(dimension: Dimension) -> BaseDistribution:
@@ -117,7 +121,9 @@ def distribution(dimension: Dimension) -> BaseDistribution:
     if dimension.integer:
         step = int(dimension.step or 1)
         return distributions.IntDistribution(int(dimension.low), int(dimension.high), log=dimension.log, step=step)
-    return distributions.FloatDistribution(dimension.low, dimension.high, log=dimension.log, step=dimension.step)
+    # The last bit of a sum of steps would make the end one that no number of steps reaches.
+    high = dimension.high if dimension.step is None else float(f"{dimension.high:.12g}")
+    return distributions.FloatDistribution(dimension.low, high, log=dimension.log, step=dimension.step)
 
 
 def categories(values: Sequence[Any]) -> BaseDistribution:
@@ -129,9 +135,11 @@ def encode(value: Any) -> Any:
     return value if value is None or isinstance(value, bool | int | float | str) else repr(value)
 
 
-def decode(stored: Any, values: Sequence[Any]) -> Any:
-    """The value that was encoded."""
-    for value in values:
+def decode(stored: Any, dimension: Dimension) -> Any:
+    """The value of the dimension that was encoded; of a float in steps Optuna keeps 0.30000000000000004, say."""
+    if dimension.step is not None and not dimension.integer:
+        return dimension.nearest(stored)
+    for value in dimension.choices:
         if type(encode(value)) is type(stored) and encode(value) == stored:
             return value
     return stored

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, field
 from typing import Any
 
 from sweeper.config import RunConfig
@@ -18,6 +19,13 @@ class TrialRuns:
     params: dict[str, Any]  # search axes: dotted key -> value
     cell: dict[str, Any]  # design axes: dotted key or config group -> value
     runs: tuple[RunConfig, ...]  # index = replicate
+    confirms: int | None = None  # number of the trial whose point runs again, here on fresh seeds
+
+    @property
+    def place(self) -> dict[str, Any]:
+        """Of its runs in their sweep, for MLflow."""
+        place = {"cell": self.cell, "trial": self.number}
+        return place if self.confirms is None else place | {"confirms": self.confirms}
 
 
 @dataclass(frozen=True)
@@ -26,16 +34,17 @@ class RunResult:
 
     run_id: str
     state: str  # COMPLETE | FAILED | PRUNED (a KILLED run is not told: its trial is asked again on resume)
-    objective: float | None = None  # the run's last value of `Sweep.objective`; None where it has none
+    objectives: dict[str, float] = field(default_factory=dict)  # of `Sweep.objectives` -> the run's last value
     reason: str | None = None  # out of memory | diverged | error | killed ...
     loss: float | None = None  # of the selection split, where it was measured
 
-    def failure(self, objective: str) -> str:
-        """Why the run has no value of the objective, or nothing where it has one."""
+    def failure(self, objectives: Sequence[str]) -> str:
+        """Why the run lacks a value of an objective, or nothing where it has them all."""
         if self.state == "FAILED":
             return self.reason or "error"
-        if self.objective is None:
-            return f"no {objective}"
-        measured = {objective: self.objective, "eval/loss": self.loss or 0.0}
+        for name in objectives:
+            if name not in self.objectives:
+                return f"no {name}"
+        measured = {name: self.objectives[name] for name in objectives} | {"eval/loss": self.loss or 0.0}
         broken = [name for name, value in measured.items() if not math.isfinite(value)]
         return f"{broken[0]} is not finite" if broken else ""

@@ -61,6 +61,13 @@ def check_key(key: str, value: object, root: type) -> None:
             return
 
 
+def value_of(key: str, value: object, root: type) -> Any:
+    """As the key's type has it; inside free dictionaries as it is. Raises ConfigError."""
+    check_key(key, value, root)
+    hint = dotted_keys(root).get(key, Any)
+    return _convert(key, value, hint)
+
+
 def _nearest_dotted(key: str, known: Mapping[str, Any]) -> str:
     """The same last part elsewhere wins over a similar spelling: `learning_rate` is `train.learning_rate`."""
     leaf = key.rpartition(".")[2]

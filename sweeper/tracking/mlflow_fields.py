@@ -22,6 +22,7 @@ STATE, REASON, DETAIL = "sweeper.state", "sweeper.reason", "sweeper.detail"
 CELL, PARAMS, REPLICATE = "sweeper.cell", "sweeper.params", "sweeper.replicate"
 SWEEP_MEMBER = "sweeper.sweep."  # + id of a sweep that the run belongs to: JSON of its cell and trial there
 DATA_SOURCE, DATA_DIGEST, DEMO = "sweeper.data.source", "sweeper.data.digest", "sweeper.data.demo"
+MARK = "sweeper.mark"  # of a sweep: JSON of the process that runs it
 IRREGULAR = "sweeper.irregular"
 INFINITE = "sweeper.infinite."  # + metric name: MLflow has no infinity, the point is NaN there
 RUN, SWEEP = "run", "sweep"  # the values of KIND
@@ -49,6 +50,8 @@ def translate(events: Iterable[Mapping[str, Any]]) -> Batch:
         match event["event"]:
             case "metrics":
                 _add_points(batch, event)
+            case "joined":
+                batch.tags[f"{SWEEP_MEMBER}{event['sweep_id']}"] = json.dumps(event["place"])
             case "tags":
                 batch.tags |= {str(key): str(value) for key, value in event["values"].items()}
             case "started":
@@ -94,8 +97,10 @@ def run_tags(identity: RunIdentity, *, max_length: int) -> dict[str, str]:
         "sweeper.study": identity.study,
         "sweeper.trial": None if identity.trial is None else str(identity.trial),
         "sweeper.created": identity.created or None,
+        "sweeper.code_version": code.get("version"),
         "sweeper.git.dirty": _spell(code["dirty"]) if code.get("dirty") is not None else None,
         "sweeper.versions": json.dumps(code.get("versions", {})),
+        **{f"{SWEEP_MEMBER}{sweep_id}": json.dumps(place) for sweep_id, place in identity.places.items()},
     }
     if is_demo(identity):
         tags["mlflow.note.content"] = f"**DEMO DATA**, not the data set that the task is named after: {data['source']}"
@@ -103,7 +108,10 @@ def run_tags(identity: RunIdentity, *, max_length: int) -> dict[str, str]:
 
 
 def fit_tags(tags: Mapping[str, str], *, max_length: int) -> dict[str, str]:
-    return {key: _fit(value, max_length, "the run's folder") for key, value in tags.items()}
+    """What tables are made of stays whole; of the rest, a longer text is in the run's folder."""
+    whole = {key: value for key, value in tags.items() if key == CELL or key.startswith(SWEEP_MEMBER)}
+    fitted = {key: _fit(value, max_length, "the run's folder") for key, value in tags.items() if key not in whole}
+    return fitted | spread_tags(whole, max_length=max_length)
 
 
 def spread_tags(tags: Mapping[str, str], *, max_length: int) -> dict[str, str]:

@@ -11,8 +11,6 @@ import dataclasses
 import datetime
 import json
 import logging
-import os
-import socket
 import time
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -23,9 +21,11 @@ from sweeper.tracking.atomic_json import read_json
 from sweeper.tracking.experiments import Experiments
 from sweeper.tracking.link_tree import link_tree
 from sweeper.tracking.mlflow_database import SQLITE, default_uri, open_client
+from sweeper.tracking.process_mark import ProcessMark
 from sweeper.tracking.published import Published, exclusive
+from sweeper.tracking.reconcile import close_if_gone, unsent
 from sweeper.tracking.redaction import Redactor
-from sweeper.tracking.run_folder import RUNS, RunFolder, RunIdentity, RunState
+from sweeper.tracking.run_folder import RunFolder, RunIdentity, RunState
 
 if TYPE_CHECKING:
     from mlflow.entities import Run
@@ -66,7 +66,7 @@ class MlflowView:
 
         experiment = self.ensure_experiment(task or self._experiments.first)
         own = {f"sweeper.{key}": value for key, value in self._redactor.json(tags).items()}
-        own |= {fields.STATE: "UNFINISHED", "sweeper.pid": str(os.getpid()), "sweeper.host": socket.gethostname()}
+        own |= {fields.STATE: "UNFINISHED", fields.DETAIL: "", fields.MARK: json.dumps(ProcessMark.own().to_dict())}
         own = fields.spread_tags(own, max_length=fields.limits()["tag"])
         found = self._find(experiment, fields.SWEEP_ID, sweep_id, kind=fields.SWEEP)
         if found is None:
@@ -93,19 +93,20 @@ class MlflowView:
         self._client.set_tag(parent, fields.STATE, RunState(state).value)
         self._client.set_terminated(parent, fields.MLFLOW_STATUS[state])
 
-    def publish(
-        self, folder: RunFolder, parent_run_id: str | None = None, place: Mapping[str, Any] | None = None
-    ) -> bool:
+    def admit(self, folder: RunFolder, parent_run_id: str, place: Mapping[str, Any]) -> None:
+        """Notes in the folder that the run belongs to the parent's sweep, so that it is sent whatever happens."""
+        folder.join(self._sweep_id(parent_run_id), place)
+
+    def publish(self, folder: RunFolder, parent_run_id: str | None = None) -> bool:
         """Sends what MLflow hasn't yet; False where it could not be reached (the next call sends it).
 
-        `place`: the run's `cell` and `trial` in the parent's sweep; those of its folder unless given.
         Raises MlflowException for what would fail again, ConfigError for a deleted experiment.
         """
         from mlflow.exceptions import MlflowException
 
         try:
             with exclusive(folder):
-                self._publish(folder, parent_run_id, place)
+                self._publish(folder, parent_run_id)
             return True
         except MlflowException as error:
             if error.error_code in _TRANSIENT:
@@ -134,26 +135,20 @@ class MlflowView:
         except MlflowException as error:
             return bool(error.error_code == "RESOURCE_DOES_NOT_EXIST")
 
-    def _publish(self, folder: RunFolder, parent_run_id: str | None, place: Mapping[str, Any] | None) -> None:
-        task = folder.identity.config["task"]["name"]
-        experiment, store = self._experiments.ensure(task)
+    def _publish(self, folder: RunFolder, parent_run_id: str | None) -> None:
+        experiment, store = self._experiments.ensure(folder.identity.config["task"]["name"])
         published = Published.of(folder, store)
         events, end = folder.read(published.offset)
-        batch = fields.translate(events)
-        batch.tags = self._redactor.json(batch.tags)
-        new_parent = parent_run_id is not None and parent_run_id not in published.parents
         first = published.mlflow_run_id is None
         if first:
-            started_s = events[0]["time"] if events else time.time()
+            started_s = next((event["time"] for event in events if event["event"] in ("started", "finished")), None)
+            if started_s is None:
+                return  # nothing has happened to the run yet
             self._create(folder, published, experiment, int(started_s * 1000))
-        if new_parent:
-            assert parent_run_id is not None
-            place = place or {"cell": folder.identity.cell, "trial": folder.identity.trial or 0}
-            member = f"{fields.SWEEP_MEMBER}{self._sweep_id(parent_run_id)}"
-            batch.tags[member] = json.dumps(self._redactor.json(dict(place)))
-            if not published.parents:  # the pages nest a run below one parent only
-                batch.tags["mlflow.parentRunId"] = parent_run_id
-            published.parents.append(parent_run_id)
+        batch = fields.translate(events)
+        if parent_run_id is not None and published.parent is None:  # the pages nest a run below one parent only
+            batch.tags["mlflow.parentRunId"] = published.parent = parent_run_id
+        batch.tags = self._redactor.json(batch.tags)
         if not (first or batch.points or batch.tags):
             return  # only progress, which MLflow doesn't take: read again with the next batch
         self._send(folder, published, batch, first=first)
@@ -198,12 +193,10 @@ class MlflowView:
             params=[Param(key, value) for key, value in params.items()] if first else [],
             tags=[RunTag(*tag) for tag in fields.fit_tags(batch.tags, max_length=fields.limits()["tag"]).items()],
         )
-        if batch.started and published.artifacts:  # resumed after it had been closed as killed or failed
+        if batch.started and not first:  # resumed after it had been closed as killed or failed
             self._client.update_run(run_id, status="RUNNING")
-            published.artifacts = False
         if batch.finished:
             self._close(folder, published, batch.finished)
-            published.artifacts = True
 
     def _close(self, folder: RunFolder, published: Published, finished: Mapping[str, Any]) -> None:
         run_id = published.mlflow_run_id
@@ -227,36 +220,12 @@ class MlflowView:
         """Brings MLflow up to what is on disk after a process died: sends what it misses, and closes what it
         shows as running though nothing runs."""
         experiment, store = self._experiments.ensure(task)
-        for path in sorted((self.output_dir / RUNS).glob("*/run.json")):
-            folder = RunFolder.open(path.parent)
-            events_path = folder.path / "events.jsonl"
-            if not events_path.exists() or folder.identity.config["task"]["name"] != task:
-                continue
-            published = Published.of(folder, store)
-            if published.offset != events_path.stat().st_size:
-                self.publish(folder, self._parent_of(experiment, folder.identity))
+        for folder in unsent(self.output_dir, task, store):
+            self.publish(folder, self._parent_of(experiment, folder.identity))
         for run in list(self._search(experiment, "attributes.status = 'RUNNING'")):  # pages shift when one is closed
-            self._close_left_over(run.info.run_id, run.data.tags)
-
-    def _close_left_over(self, mlflow_run_id: str, tags: Mapping[str, str]) -> None:
-        if tags.get(fields.KIND) == fields.SWEEP:
-            here = tags.get("sweeper.host") == socket.gethostname()
-            if here and not _alive(int(tags.get("sweeper.pid", 0))):
-                self._client.set_tag(mlflow_run_id, fields.STATE, RunState.KILLED.value)
-                self._client.set_terminated(mlflow_run_id, "KILLED")
-            return
-        path = self.output_dir / RUNS / tags.get(fields.RUN_ID, "")
-        if not (path / "run.json").exists():
-            return
-        folder = RunFolder.open(path)
-        last = folder.last("started", "finished")
-        if last is None or (last["event"] == "started" and _alive(last["pid"])):
-            return
-        if last["event"] == "finished":  # MLflow lost what it had taken (a power cut): from the beginning
-            (path / "published.json").unlink(missing_ok=True)
-            self.publish(folder)
-        else:
-            self._client.set_terminated(mlflow_run_id, "KILLED")
+            lost = close_if_gone(self._client, run, self.output_dir)
+            if lost is not None:
+                self.publish(lost)
 
     def _parent_of(self, experiment: str, identity: RunIdentity) -> str | None:
         if identity.sweep_id is None:
@@ -281,15 +250,3 @@ class MlflowView:
             token = page.token
             if not token:
                 return
-
-
-def _alive(pid: int) -> bool:
-    if pid <= 0:
-        return False
-    try:
-        os.kill(pid, 0)
-    except ProcessLookupError:
-        return False
-    except PermissionError:
-        return True
-    return True

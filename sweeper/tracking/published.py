@@ -6,7 +6,7 @@ import dataclasses
 import fcntl
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 from sweeper.tracking.atomic_json import read_json, write_json
 from sweeper.tracking.run_folder import RunFolder
@@ -17,15 +17,15 @@ class Published:
     mlflow_run_id: str | None = None
     artifact_uri: str = ""
     offset: int = 0  # bytes of events.jsonl
-    artifacts: bool = False  # uploaded, and the run terminated
     store: str | None = None  # of which MLflow experiment all this is true
-    parents: list[str] = field(default_factory=list)  # MLflow ids of the sweeps that the run belongs to
+    parent: str | None = None  # MLflow id of the sweep that the pages show it below
 
     @classmethod
     def of(cls, folder: RunFolder, store: str) -> Published:
         """Nothing, for another store than the one it was sent to: a new database gets everything again."""
         path = folder.path / "published.json"
-        published = cls(**read_json(path)) if path.exists() else cls()
+        kept = read_json(path) if path.exists() else {}
+        published = cls(**{item.name: kept[item.name] for item in dataclasses.fields(cls) if item.name in kept})
         return published if published.store == store else cls(store=store)
 
     def save(self, folder: RunFolder) -> None:

@@ -31,6 +31,8 @@ from sweeper.config import RunConfig
 from sweeper.metrics import all_metrics
 from sweeper.tracking.atomic_json import read_json, sync, write_json
 from sweeper.tracking.event_log import EventLog, decode_float, encode_float
+from sweeper.tracking.process_mark import ProcessMark
+from sweeper.tracking.provenance import code_version
 from sweeper.tracking.redaction import Redactor
 
 RUNS = "runs"  # below output_dir
@@ -69,17 +71,24 @@ class RunIdentity:
     code: dict[str, Any] = field(default_factory=dict)  # provenance.code_state()
     created: str = ""  # ISO 8601, UTC
 
+    @property
+    def places(self) -> dict[str, Any]:
+        """Sweep id -> the run's place in the sweep that it was made for; empty for a run by itself."""
+        return {} if self.sweep_id is None else {self.sweep_id: {"cell": self.cell, "trial": self.trial or 0}}
+
     @classmethod
     def of(cls, config: RunConfig, data: dict[str, str], **origin: Any) -> RunIdentity:
-        """`origin`: any of sweep_id, study, trial, params, cell, replicate, code."""
+        """`origin`: any of sweep_id, study, trial, params, cell, replicate, code; the version of the code at hand is
+        taken where `code` names none."""
         created = datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")
-        run_id = make_run_id(config, data["digest"])
-        return cls(run_id=run_id, config=config.to_dict(), data=data, created=created, **origin)
+        code = {"version": code_version(), **origin.pop("code", {})}
+        run_id = make_run_id(config, data["digest"], code["version"])
+        return cls(run_id=run_id, config=config.to_dict(), data=data, created=created, code=code, **origin)
 
 
-def make_run_id(config: RunConfig, data_digest: str) -> str:
-    """Readable and deterministic: the same config on the same data has the same folder."""
-    content = hashlib.sha256(f"{config.content_hash()}{data_digest}".encode()).hexdigest()[:10]
+def make_run_id(config: RunConfig, data_digest: str, code_version: str) -> str:
+    """Readable and deterministic: the same config on the same data by the same code has the same folder."""
+    content = hashlib.sha256(f"{config.content_hash()}{data_digest}{code_version}".encode()).hexdigest()[:10]
     method = config.peft.get("name", "none")
     words = (config.task.name, config.model.name, method, config.task.train_size, f"s{config.seed}", content)
     return "-".join(re.sub(r"[^a-z0-9.]+", "-", str(word).lower()).strip("-.")[:40] for word in words)
@@ -143,18 +152,39 @@ class RunFolder:
         line = {"time": round(time.time(), 3), "event": event} | fields
         self._log.append(self._redactor.json(line), durable=event in _DURABLE)
 
-    def started(self, slot: int, resumed_from_step: int | None = None) -> None:
-        self.append("started", slot=slot, pid=os.getpid(), resumed_from_step=resumed_from_step)
+    def started(self, slot: int, resumed_from_step: int | None = None, memory_share: float = 1.0) -> None:
+        mark = ProcessMark.own().to_dict()
+        rest = {} if memory_share == 1 else {"memory_share": memory_share}
+        self.append("started", slot=slot, pid=os.getpid(), mark=mark, resumed_from_step=resumed_from_step, **rest)
+
+    def join(self, sweep_id: str, place: Mapping[str, Any]) -> None:
+        """Notes the run's place in a sweep (`cell`, `trial` and, of a confirmation, `confirms`), where it is new.
+
+        A run belongs to every sweep that asked for it, whether or not it was trained for that one.
+        """
+        if self.places().get(sweep_id) != place:
+            self.append("joined", sweep_id=sweep_id, place=dict(place))
+
+    def places(self) -> dict[str, Any]:
+        """Sweep id -> the run's place there."""
+        events, _ = self.read()
+        joined = {event["sweep_id"]: event["place"] for event in events if event["event"] == "joined"}
+        return self.identity.places | joined
 
     def progress(self, step: int, num_steps: int, epoch: float, phase: str) -> None:
         """`phase`: loading | training | evaluating | saving. The caller throttles."""
         self.append("progress", step=step, num_steps=num_steps, epoch=round(epoch, 4), phase=phase)
 
-    def metrics(self, step: int, values: Mapping[str, float]) -> None:
-        """NaN and infinities are kept. Names outside `sweeper.metrics` are an error of the program."""
+    def metrics(self, step: int, values: Mapping[str, float], *, at: float | None = None) -> None:
+        """NaN and infinities are kept. Names outside `sweeper.metrics` are an error of the program.
+
+        `at`: when it was measured, in seconds since the epoch; now where None.
+        """
         unknown = values.keys() - _metric_names()
         assert not unknown, f"not in sweeper/metrics.py: {sorted(unknown)}"
-        self.append("metrics", step=step, values={name: encode_float(float(value)) for name, value in values.items()})
+        time_of_it = {} if at is None else {"time": at}
+        encoded = {name: encode_float(float(value)) for name, value in values.items()}
+        self.append("metrics", step=step, values=encoded, **time_of_it)
 
     def tags(self, values: Mapping[str, str]) -> None:
         self.append("tags", values=dict(values))

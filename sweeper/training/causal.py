@@ -8,6 +8,7 @@ Only the rest is generated. Shapes: K runs, R rows, T tokens, N reads, V vocabul
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -17,9 +18,10 @@ from torch import Tensor
 from torch.nn import functional
 
 from sweeper.config import LossOn, RunConfig
+from sweeper.training.adapters import adapter_name
 from sweeper.training.base_model import BaseModel, hidden_states, logits_at
-from sweeper.training.generation import decode, generate, greedy
-from sweeper.training.methods import Method, adapter_name
+from sweeper.training.generation import PROMPTS, decode, generate, greedy
+from sweeper.training.methods import Method
 from sweeper.training.objective import Batch, Forwarded, Part, Splits, Task
 from sweeper.training.packing import Item, Read, Rows, Stack, pack, shared_prefix, stack, visible
 from sweeper.training.stacked_lora import Lane
@@ -52,8 +54,8 @@ class CausalData:
 
 
 class CausalObjective:
-    def __init__(self, base: BaseModel, method: Method) -> None:
-        self.base, self.method = base, method
+    def __init__(self, base: BaseModel, method: Method, *, memory_share: float = 1.0) -> None:
+        self.base, self.method, self.memory_share = base, method, memory_share
 
     def prepare(self, config: RunConfig, task: Task, splits: Splits) -> CausalData:
         limits: dict[str, Any] = {"max_length": config.task.max_length, "too_long": config.task.too_long}
@@ -102,7 +104,7 @@ class CausalObjective:
     def predict(self, indices: Sequence[int], datas: Sequence[CausalData], part: Part) -> list[list[Prediction]]:
         """Per run, in the order of its split."""
         verdicts: list[list[Verdict | None]] = [[None] * len(data.parts[part].examples) for data in datas]
-        for chunk in _chunks(datas, part, self.base.pad):
+        for chunk in _chunks(datas, part, pad=self.base.pad, limit=EVALUATION_TOKENS * self.memory_share):
             lanes = [Lane(adapter_name(indices[run]), *rows.shape)
                      for run, rows in zip(chunk.runs, chunk.rows, strict=True)]  # fmt: skip
             stacked = stack(chunk.rows, pad=self.base.pad)
@@ -193,7 +195,8 @@ class CausalObjective:
         settings = greedy(tokenizer, ends=self._end_tokens(encoded), max_new_tokens=data.max_new_tokens)
         virtual = self.method.virtual_tokens(1)
         generated = generate(self.base.model, tokenizer, prompts, settings=settings,
-                             virtual=None if virtual is None else virtual[0])  # fmt: skip
+                             virtual=None if virtual is None else virtual[0],
+                             batch=math.ceil(PROMPTS * self.memory_share))  # fmt: skip
         texts = dict(zip(open_ones, generated, strict=True))
         predictions = []
         for number, (example, verdict) in enumerate(zip(encoded.examples, verdicts, strict=True)):
@@ -234,8 +237,11 @@ def scoring_item(example: EncodedExample, prefix: Sequence[int], label_tokens: S
     return Item(own, branches=label_tokens, reads=reads)
 
 
-def _chunks(datas: Sequence[CausalData], part: Part, pad: int) -> Iterator[_Chunk]:
-    """Splits every run's examples, longest first, into packed pieces; a run with few is not in all of them."""
+def _chunks(datas: Sequence[CausalData], part: Part, *, pad: int, limit: float) -> Iterator[_Chunk]:
+    """Splits every run's examples, longest first, into packed pieces of about `limit` tokens, all runs together.
+
+    A run with few examples is not in all of them.
+    """
     prefixes = [shared_prefix([example.prompt for example in data.parts[part].examples]) for data in datas]
     items = [
         [scoring_item(example, prefix, data.parts[part].label_tokens) for example in data.parts[part].examples]
@@ -243,7 +249,7 @@ def _chunks(datas: Sequence[CausalData], part: Part, pad: int) -> Iterator[_Chun
     ]
     orders = [sorted(range(len(own)), key=lambda number, own=own: -len(own[number])) for own in items]  # type: ignore[misc]
     tokens = sum(len(item) for own in items for item in own)
-    num_chunks = min(-(-tokens // EVALUATION_TOKENS), max(len(own) for own in items))
+    num_chunks = min(math.ceil(tokens / limit), max(len(own) for own in items))
     for piece in range(num_chunks):
         runs = [run for run, order in enumerate(orders) if piece < len(order)]
         examples = [sorted(orders[run][piece::num_chunks]) for run in runs]

@@ -41,18 +41,21 @@ def save_checkpoint(folder: Path, step: int, checkpoint: Checkpoint) -> None:
     _forget_unneeded_bests(folder, newest=checkpoint.progress.get("best_step"))
 
 
-def latest_checkpoint(folder: Path) -> Checkpoint | None:
-    """The newest complete and undamaged one."""
-    for candidate in _by_step(folder):
-        if _intact(candidate):
-            state = read_json(candidate / "state.json")
-            tensors = load_file(candidate / "optimizer.safetensors")
-            return Checkpoint(
-                weights=load_file(candidate / "weights.safetensors"),
-                optimizer=_join_optimizer(tensors, state["optimizer"]),
-                progress=state["progress"],
-            )
-    return None
+def steps_kept(folder: Path) -> list[int]:
+    """Of the complete and undamaged checkpoints, the newest first."""
+    return [int(path.name.removeprefix("step-")) for path in _by_step(folder) if _intact(path)]
+
+
+def load_checkpoint(folder: Path, step: int) -> Checkpoint:
+    """One of `steps_kept`."""
+    path = folder / f"step-{step:07d}"
+    state = read_json(path / "state.json")
+    tensors = load_file(path / "optimizer.safetensors")
+    return Checkpoint(
+        weights=load_file(path / "weights.safetensors"),
+        optimizer=_join_optimizer(tensors, state["optimizer"]),
+        progress=state["progress"],
+    )
 
 
 def save_best(folder: Path, step: int, weights: Mapping[str, Tensor]) -> None:

@@ -39,6 +39,11 @@ class Control(Protocol):
         """Of the examples (and the evaluated tokens) of one forward as configured: 1, or 1/2, 1/4, ... where memory
         was short for more. What an optimiser step means does not change."""
 
+    @property
+    def together(self) -> bool:
+        """Whether the group goes on as one that was interrupted: from the newest step that all its members have,
+        so that the same runs share each step as would have without the interruption."""
+
     def judged(self, evaluated: Sequence[RunFolder]) -> Mapping[str, Departure]:
         """These runs have just logged an evaluation and are not done. Waits for the verdict where the sweep prunes;
         the runs that shall leave, by id."""
@@ -55,6 +60,7 @@ class Alone:
 
     slot = 0
     memory_share = 1.0
+    together = False
 
     def judged(self, evaluated: Sequence[RunFolder]) -> Mapping[str, Departure]:
         return {}

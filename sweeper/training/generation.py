@@ -10,7 +10,7 @@ from torch import Tensor
 from torch.nn.utils.rnn import pad_sequence
 from transformers import GenerationConfig, PreTrainedTokenizerBase
 
-BATCH = 64  # prompts of one generate call
+PROMPTS = 64  # of one generate call, where memory is not short
 
 
 @torch.no_grad()
@@ -21,6 +21,7 @@ def generate(
     *,
     settings: GenerationConfig,
     virtual: Tensor | None = None,
+    batch: int = PROMPTS,
 ) -> list[str]:
     """The continuation of each prompt up to its end-of-sequence token, decoded without special tokens.
 
@@ -28,8 +29,8 @@ def generate(
     """
     texts: list[str] = [""] * len(prompts)
     by_length = sorted(range(len(prompts)), key=lambda number: len(prompts[number]))  # little padding in a batch
-    for start in range(0, len(by_length), BATCH):
-        chosen = by_length[start : start + BATCH]
+    for start in range(0, len(by_length), batch):
+        chosen = by_length[start : start + batch]
         embeddings, mask = _padded(model, [prompts[number] for number in chosen], virtual)
         written = model.generate(inputs_embeds=embeddings, attention_mask=mask, generation_config=settings)
         for number, tokens in zip(chosen, written.tolist(), strict=True):

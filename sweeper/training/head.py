@@ -15,8 +15,9 @@ from torch import Tensor
 from torch.nn import functional
 
 from sweeper.config import RunConfig
+from sweeper.training.adapters import adapter_name
 from sweeper.training.base_model import BaseModel
-from sweeper.training.methods import Method, adapter_name
+from sweeper.training.methods import Method
 from sweeper.training.objective import Batch, Forwarded, Part, Splits, Task
 from sweeper.training.stacked_lora import Lane
 from tasks.prompting import Encoded, EncodedExample, encode_texts
@@ -37,8 +38,8 @@ class HeadData:
 
 
 class HeadObjective:
-    def __init__(self, base: BaseModel, method: Method) -> None:
-        self.base, self.method = base, method
+    def __init__(self, base: BaseModel, method: Method, *, memory_share: float = 1.0) -> None:
+        self.base, self.method, self.memory_share = base, method, memory_share
 
     def prepare(self, config: RunConfig, task: Task, splits: Splits) -> HeadData:
         limits: dict[str, Any] = {"max_length": config.task.max_length, "too_long": config.task.too_long}
@@ -61,7 +62,7 @@ class HeadObjective:
         (data,) = datas
         examples = data.parts[part].examples
         predictions: dict[int, Prediction] = {}
-        for chosen in _by_length(examples):
+        for chosen in _by_length(examples, limit=EVALUATION_TOKENS * self.memory_share):
             batch = [examples[number] for number in chosen]
             logits = self._logits(batch, Lane(adapter_name(0), len(batch), _width(batch)))
             for number, example, row in zip(chosen, batch, logits.log_softmax(-1).tolist(), strict=True):
@@ -87,12 +88,12 @@ def _width(examples: Sequence[EncodedExample]) -> int:
     return max(len(example.prompt) for example in examples)
 
 
-def _by_length(examples: Sequence[EncodedExample]) -> list[list[int]]:
-    """Indices in batches of at most EVALUATION_TOKENS, the longest first: what does not fit shows at once."""
+def _by_length(examples: Sequence[EncodedExample], *, limit: float) -> list[list[int]]:
+    """Indices in batches of at most `limit` tokens, the longest first: what does not fit shows at once."""
     batches: list[list[int]] = []
     for number in sorted(range(len(examples)), key=lambda number: -len(examples[number].prompt)):
         width = len(examples[batches[-1][0]].prompt) if batches else 0
-        if not batches or (len(batches[-1]) + 1) * width > EVALUATION_TOKENS:
+        if not batches or (len(batches[-1]) + 1) * width > limit:
             batches.append([])
         batches[-1].append(number)
     return batches

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import shutil
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -12,6 +11,7 @@ from typing import Any
 import yaml
 
 from sweeper.tracking import pictures
+from sweeper.tracking.run_folder import RunState
 from sweeper.training import cost
 from sweeper.training.base_model import BaseModel
 from sweeper.training.methods import Method
@@ -36,7 +36,7 @@ def score(runs: Sequence[Run], objective: Objective[Any], part: Part) -> list[tu
         with run.alone():
             run.require_finite_weights()
             run.show("evaluating")
-    runs = [run for run in runs if not run.failed]
+    runs = _sound(runs)
     if not runs:
         return []
     started = time.perf_counter()
@@ -54,18 +54,17 @@ def score(runs: Sequence[Run], objective: Objective[Any], part: Part) -> list[tu
 
 @dataclass(frozen=True)
 class Finisher:
-    """Judges finished runs on the reporting split, once, and writes what they leave."""
+    """Judges runs at their end on the reporting split, once, and writes what they leave."""
 
     base: BaseModel
     method: Method
     objective: Objective[Any]
-    group_size: int
 
     def __call__(self, runs: Sequence[Run]) -> None:
-        for run in runs:
+        for run in _sound(runs):
             with run.alone():
                 run.load_best()
-        for run, selected in score(_sound(runs), self.objective, Part.EVAL):
+        for run, selected in score(_unselected(runs), self.objective, Part.EVAL):
             with run.alone():
                 run.log(selected.values)
         for run, reported in score(_sound(runs), self.objective, Part.TEST):
@@ -76,8 +75,7 @@ class Finisher:
         run.show("saving")
         run.log({**reported.values, **self._summary(run)})
         self._write(run, reported.predictions)
-        run.folder.finish("COMPLETE")
-        shutil.rmtree(run.folder.checkpoints, ignore_errors=True)  # last: a kill before it costs nothing
+        run.end(RunState.COMPLETE)
 
     def _summary(self, run: Run) -> dict[str, float]:
         progress = run.progress
@@ -94,7 +92,7 @@ class Finisher:
             "perf/train_tokens": progress.tokens,
             "perf/trainable_parameters": trainable,
             "perf/total_parameters": self.base.num_parameters + (0 if self.base.key.mutable else trainable),
-            "perf/group_size": self.group_size,
+            "perf/group_size": progress.group_size,
         }
         if progress.loss_first is not None and progress.loss_last is not None:
             summary |= {"train/loss_first": progress.loss_first, "train/loss_last": progress.loss_last}
@@ -116,4 +114,9 @@ class Finisher:
 
 
 def _sound(runs: Sequence[Run]) -> list[Run]:
-    return [run for run in runs if not run.failed]
+    return [run for run in runs if not run.ended]
+
+
+def _unselected(runs: Sequence[Run]) -> list[Run]:
+    """Those without a point of the selection split at this step: a reading has it where the longer run does."""
+    return [run for run in _sound(runs) if not run.records.has(f"{Part.EVAL}/loss", run.progress.step)]

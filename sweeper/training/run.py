@@ -1,4 +1,4 @@
-"""One run inside a group: its data order, its optimiser, its records. What it shares is the loop's.
+"""One run inside a group: its data order, its optimiser, its end. What it shares is the loop's.
 
 Everything random is drawn from the run's own seed and the step at hand, so a run neither feels its
 neighbours nor an interruption.
@@ -7,10 +7,10 @@ neighbours nor an interruption.
 from __future__ import annotations
 
 import math
-import time
+import shutil
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
 import torch
@@ -18,14 +18,22 @@ from torch import Tensor, nn
 
 from sweeper.config import RunConfig
 from sweeper.metrics import MAXIMIZE, direction
-from sweeper.tracking.run_folder import RunFolder
-from sweeper.training.checkpoint import Checkpoint, latest_checkpoint, load_best, save_best, save_checkpoint
+from sweeper.tracking.run_folder import Reason, RunFolder, RunState
+from sweeper.training.checkpoint import (
+    Checkpoint,
+    load_best,
+    load_checkpoint,
+    save_best,
+    save_checkpoint,
+    steps_kept,
+)
 from sweeper.training.failure import Diverged, described, is_out_of_memory
 from sweeper.training.objective import Batch, Data
 from sweeper.training.optim import build_optimizer, build_scheduler
+from sweeper.training.records import Records, Window
 from sweeper.training.stacked_lora import keyed_generator
 
-PROGRESS_EVERY_S = 0.5
+SHARED_WITH = "sweeper.shared_with"  # tag of a reading: the run that trained its weights
 
 
 @dataclass
@@ -42,16 +50,7 @@ class Progress:
     tokens: int = 0
     loss_first: float | None = None
     loss_last: float | None = None
-
-
-@dataclass
-class _Window:
-    """What happened since the last point of the training curve."""
-
-    loss: float = 0.0
-    weight: float = 0.0
-    tokens: int = 0
-    seconds: float = 0.0
+    group_size: int = 1  # the most runs that shared a training step with this one, itself counted
 
 
 @dataclass
@@ -61,19 +60,16 @@ class Run:
     index: int  # place in the group
     data: Data
     parameters: Mapping[str, nn.Parameter]
+    memory_share: float = 1.0  # see `control.Control`
+    readings: list[Run] = field(default_factory=list)  # runs that this one is at an earlier step, the next one first
     progress: Progress = field(default_factory=Progress)
-    failed: bool = False
+    ended: bool = False  # how, its folder says
 
     def __post_init__(self) -> None:
-        train = self.config.train
-        self.steps_per_epoch = math.ceil(self.data.num_train / train.batch_size)
+        self.records = Records(self.folder)
+        self.steps_per_epoch = math.ceil(self.data.num_train / self.config.train.batch_size)
         self.num_steps = self._num_steps() if self.parameters else 0
-        if self.parameters:
-            self.optimizer = build_optimizer(train, self.parameters)
-            self.scheduler = build_scheduler(train, self.optimizer, self.num_steps)
-        self._logged_until = self._last_logged_steps()
-        self._window = _Window()
-        self._last_progress = 0.0
+        self._window = Window()
         self._epoch_order: tuple[int, list[int]] = (-1, [])
 
     def _num_steps(self) -> int:
@@ -83,7 +79,7 @@ class Run:
 
     @property
     def done(self) -> bool:
-        return self.failed or self.progress.stopped_early or self.progress.step >= self.num_steps
+        return self.ended or self.progress.stopped_early or self.progress.step >= self.num_steps
 
     @property
     def epoch(self) -> float:
@@ -97,17 +93,33 @@ class Run:
         except Exception as error:
             if is_out_of_memory(error):
                 raise
-            self.failed = True
-            self.folder.finish("FAILED", *described(error))
+            self.end(RunState.FAILED, *described(error))
+
+    def end(
+        self, state: RunState, reason: Reason | None = None, detail: str | None = None, traceback: str | None = None
+    ) -> None:
+        """Nothing more is said of it. Checkpoints stay where the run may be asked to go on."""
+        self.ended = True
+        if reason is Reason.DIVERGED:  # the way there led nowhere: whoever asks again starts afresh
+            self._forget_checkpoints()
+        self.folder.finish(state, reason, detail, traceback)
+        if state in (RunState.COMPLETE, RunState.PRUNED):  # last: a kill before it costs nothing
+            self._forget_checkpoints()
+
+    def _forget_checkpoints(self) -> None:
+        shutil.rmtree(self.folder.checkpoints, ignore_errors=True)
 
     # Data order.
 
     def batches(self) -> list[Batch[Any]]:
-        """The micro-batches of the next optimiser step."""
+        """The micro-batches of the next optimiser step, smaller where memory is short.
+
+        Dropout is drawn by micro-batch: with it, a smaller memory share is another draw of the same run.
+        """
         size, pieces = self.config.train.batch_size, self.config.train.gradient_accumulation_steps
         start = self.progress.step % self.steps_per_epoch * size
         chosen = self._order(self.progress.step // self.steps_per_epoch)[start : start + size]
-        micro = math.ceil(len(chosen) / pieces)
+        micro = min(math.ceil(len(chosen) / pieces), math.ceil(math.ceil(size / pieces) * self.memory_share))
         return [
             Batch(self.index, self.data, chosen[first : first + micro],
                   dropout_key=(self.config.seed, self.progress.step, first // micro))
@@ -131,7 +143,7 @@ class Run:
         if not (math.isfinite(loss_sum) and math.isfinite(norm)):
             raise Diverged(f"loss {loss_sum / weight:g}, gradient norm {norm:g} at step {self.progress.step + 1} "
                            f"with learning rate {self.scheduler.get_last_lr()[0]:g}")  # fmt: skip
-        self._learning_rate, self._grad_norm = float(self.scheduler.get_last_lr()[0]), norm
+        self._window.learning_rate, self._window.grad_norm = float(self.scheduler.get_last_lr()[0]), norm
         self.optimizer.step()
         self.scheduler.step()
         self.optimizer.zero_grad(set_to_none=True)
@@ -143,8 +155,9 @@ class Run:
         limit = self.config.train.max_grad_norm
         return float(nn.utils.clip_grad_norm_(self.parameters.values(), limit if limit > 0 else math.inf))
 
-    def account(self, seconds: float, tokens: int) -> None:
-        """Counts the wall clock of the group's step and the run's own tokens, and logs the curve where it is due."""
+    def account(self, seconds: float, tokens: int, *, sharing: int) -> None:
+        """Counts the group's wall clock and runs, the run's own tokens, and logs the curve where it is due."""
+        self.progress.group_size = max(self.progress.group_size, sharing)
         self.progress.train_s += seconds
         self.progress.tokens += tokens
         self._window.seconds += seconds
@@ -156,38 +169,17 @@ class Run:
     # Records.
 
     def log(self, values: Mapping[str, float]) -> None:
-        """Writes a point, unless the run has it already: at this step, or from before an interruption."""
-        step = self.progress.step
-        new = {name: value for name, value in values.items() if step > self._logged_until.get(name, -1)}
-        if new:
-            self.folder.metrics(step, new)
-            self._logged_until.update(dict.fromkeys(new, step))
-
-    def _log_curve(self) -> None:
-        window, self._window = self._window, _Window()
-        loss = window.loss / window.weight
-        self.progress.loss_first = loss if self.progress.loss_first is None else self.progress.loss_first
-        self.progress.loss_last = loss
-        values = {
-            "train/loss": loss,
-            "train/learning_rate": self._learning_rate,
-            "train/grad_norm": self._grad_norm,
-            "train/epoch": self.epoch,
-        }
-        if window.seconds > 0:
-            values["train/tokens_per_s"] = window.tokens / window.seconds
-        self.log(values)
-
-    def _last_logged_steps(self) -> dict[str, int]:
-        events, _ = self.folder.read()
-        return {name: event["step"] for event in events if event["event"] == "metrics" for name in event["values"]}
+        self.records.log(self.progress.step, values)
 
     def show(self, phase: str) -> None:
-        """Tells where the run is, at most twice a second unless the phase changed."""
-        now = time.monotonic()
-        if phase != "training" or now - self._last_progress >= PROGRESS_EVERY_S:
-            self._last_progress = now
-            self.folder.progress(self.progress.step, self.num_steps, self.epoch, phase)
+        self.records.show(self.progress.step, self.num_steps, self.epoch, phase)
+
+    def _log_curve(self) -> None:
+        window, self._window = self._window, Window()
+        first = self.progress.loss_first
+        self.progress.loss_first = window.mean_loss if first is None else first
+        self.progress.loss_last = window.mean_loss
+        self.log(window.point() | {"train/epoch": self.epoch})
 
     # When to look, and what to keep.
 
@@ -199,8 +191,16 @@ class Run:
 
     @property
     def wants_evaluation(self) -> bool:
-        """At the end too where the best weights are kept: the last ones may be those."""
-        return self.due(self.config.train.eval_every) or (self.done and self.keeps_best)
+        """At the end where the best weights are kept: the last ones may be those. `results` evaluates any other end."""
+        return self.keeps_best if self.done else self.due(self.config.train.eval_every)
+
+    @property
+    def keeps_checkpoints(self) -> bool:
+        return bool(self.config.train.save_every != "never")
+
+    @property
+    def wants_checkpoint(self) -> bool:
+        return self.due(self.config.train.save_every) and not self.done
 
     @property
     def keeps_best(self) -> bool:
@@ -245,16 +245,24 @@ class Run:
         save_checkpoint(self.folder.checkpoints, self.progress.step,
                         Checkpoint(weights=self.weights(), optimizer=optimizer, progress=progress))  # fmt: skip
 
-    def resume(self) -> int | None:
-        """Goes back to the newest checkpoint; its step, or None for a fresh start."""
-        found = latest_checkpoint(self.folder.checkpoints) if self.parameters else None
-        if found is None:
+    def start(self, step: int | None = None) -> int | None:
+        """Builds the optimiser and goes back to the checkpoint of that step, or to the newest where none is named.
+
+        The step, or None for a fresh start, which step 0 means too. Raises ConfigError.
+        """
+        if not self.parameters:
             return None
+        self.optimizer = build_optimizer(self.config.train, self.parameters)
+        self.scheduler = build_scheduler(self.config.train, self.optimizer, self.num_steps)
+        step = next(iter(steps_kept(self.folder.checkpoints)), 0) if step is None else step
+        if step == 0:
+            return None
+        found = load_checkpoint(self.folder.checkpoints, step)
         self._load_weights(found.weights)
         self.optimizer.load_state_dict(found.optimizer)
         self.scheduler.load_state_dict(found.progress["schedule"] | {"lr_lambdas": self._lr_lambdas()})
         self.progress = Progress(**found.progress["state"])
-        self._window = _Window(**found.progress["window"])
+        self._window = Window(**found.progress["window"])
         return self.progress.step
 
     def load_best(self) -> None:
@@ -268,6 +276,21 @@ class Run:
     def _load_weights(self, weights: Mapping[str, Tensor]) -> None:
         for name, parameter in self.parameters.items():
             parameter.copy_(weights[_placeless(name, self.index)])
+
+    # Readings.
+
+    def next_reading(self) -> Run | None:
+        """The run that this one is now, once."""
+        due = self.readings and self.readings[0].num_steps == self.progress.step
+        return self.readings.pop(0) if due else None
+
+    def read_from(self, longer: Run) -> None:
+        """Becomes what the longer run, whose weights it has, is now: its state, its curve so far."""
+        self.folder.tags({SHARED_WITH: longer.folder.run_id})
+        self.records.copy(longer.folder, until=longer.progress.step)
+        self.progress, self._window = replace(longer.progress), replace(longer._window)
+        if self._window.weight:  # its last step has a point of the curve, which the longer run may not have
+            self._log_curve()
 
 
 def _placeless(name: str, index: int) -> str:

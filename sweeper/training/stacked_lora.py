@@ -7,7 +7,8 @@ because PEFT refuses several adapters in training mode. For run k with input x_k
 
 is computed for all k as two batched products over A [K, in, rank] and B [K, rank, out]. Smaller ranks, and
 layers that a run does not adapt, are padded with zeros, which take no part in any sum. Every run keeps its
-own parameters: the stacking is part of the graph, so gradients arrive where PEFT left the weights.
+own parameters: the stacking is part of the graph, so gradients arrive where PEFT left the weights, and a run
+may come or go between two steps.
 
 The base model runs in evaluation mode: dropout inside the frozen weights would tie a run to its neighbours.
 """
@@ -18,10 +19,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
 from hashlib import blake2b
-from typing import cast
+from typing import Any, cast
 
 import torch
-from peft import PeftModel
 from peft.tuners.lora import LoraLayer
 from torch import Tensor, nn
 from torch.nn.utils.rnn import pad_sequence
@@ -41,29 +41,44 @@ class Lane:
 
 
 class LoraStack:
-    """Replaces the forward of every plain LoRA layer of a PEFT model; `lanes` says whose rows come next."""
+    """Replaces the forward of every plain LoRA layer inside a model; `lanes` says whose rows come next."""
 
-    def __init__(self, model: PeftModel) -> None:
+    def __init__(self, model: nn.Module) -> None:
         self.lanes: Sequence[Lane] = ()
-        self._layers = [module for module in model.modules() if isinstance(module, LoraLayer)]
-        for layer in self._layers:
+        self._model = model
+        self._layers: list[Any] = []  # LoRA layers are modules, but their type does not say so
+
+    def cover(self) -> None:
+        """Takes the model's LoRA layers as they are now: adapters have come or gone, and layers with them.
+
+        Raises ConfigError, with all as it was, where an adapter sits on a layer that can't share a forward.
+        """
+        layers: dict[str, Any] = {
+            name: module for name, module in self._model.named_modules() if isinstance(module, LoraLayer)
+        }
+        for layer in layers.values():
             _refuse_unless_linear(layer)
-        for index, layer in enumerate(self._layers):
-            layer.forward = partial(self._forward, layer, index)
+        self.close()
+        for name, layer in layers.items():
+            layer.forward = partial(self._forward, layer, name)
+            for adapters in (layer.lora_A, layer.lora_B):
+                adapters.requires_grad_(True)  # PEFT freezes all but the one that it calls active
+        self._layers = list(layers.values())
+        self._model.eval()  # the frozen weights drop nothing
 
     def close(self) -> None:
         """Gives the layers their own forward back."""
-        for layer in self._layers:
-            del layer.forward
+        while self._layers:
+            del self._layers.pop().forward
 
-    def _forward(self, layer: LoraLayer, index: int, x: Tensor) -> Tensor:
+    def _forward(self, layer: LoraLayer, name: str, x: Tensor) -> Tensor:
         """x [K * R, T, in] -> [K * R, T, out], the base layer's dtype."""
         base: Tensor = layer.base_layer(x)
         if not any(lane.adapter in layer.lora_A for lane in self.lanes):
             return base
         a, b, scaling = self._stacked(layer, x.shape[-1], base.shape[-1])
         inputs = x.to(a.dtype).view(len(self.lanes), -1, x.shape[-2], x.shape[-1])  # [K, R, T, in]
-        inputs = self._drop(layer, index, inputs).flatten(1, 2)  # [K, R * T, in]
+        inputs = self._drop(layer, name, inputs).flatten(1, 2)  # [K, R * T, in]
         delta = torch.bmm(torch.bmm(inputs, a) * scaling, b)
         return (base + delta.view(base.shape)).to(base.dtype)
 
@@ -81,15 +96,15 @@ class LoraStack:
         stacked_b = pad_sequence([b.t() for _, b in pairs], batch_first=True)
         return stacked_a, stacked_b, some.new_tensor(scaling)[:, None, None]
 
-    def _drop(self, layer: LoraLayer, index: int, inputs: Tensor) -> Tensor:
-        """Each run's own dropout, drawn on its unpadded rows: the same mask whoever the neighbours are."""
+    def _drop(self, layer: LoraLayer, name: str, inputs: Tensor) -> Tensor:
+        """Each run's own dropout, drawn on its unpadded rows by the layer's name: whoever the neighbours are."""
         dropouts = [_probability(layer, lane) for lane in self.lanes]
         if not any(dropouts):
             return inputs
         keep = torch.ones_like(inputs)
         for number, (lane, probability) in enumerate(zip(self.lanes, dropouts, strict=True)):
             if probability:
-                generator = keyed_generator((*(lane.dropout_key or ()), index), inputs.device)
+                generator = keyed_generator((*(lane.dropout_key or ()), name), inputs.device)
                 own = torch.empty(lane.rows, lane.width, inputs.shape[-1], dtype=torch.float32, device=inputs.device)
                 own.bernoulli_(1 - probability, generator=generator)
                 keep[number, : lane.rows, : lane.width] = own.to(keep.dtype) / (1 - probability)

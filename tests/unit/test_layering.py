@@ -22,6 +22,7 @@ ROOT = Path(__file__).resolve().parents[2]
 
 # Highest first: a module imports only its own unit and units of lower layers. Units of one layer are strangers.
 LAYERS = (
+    {"sweeper.resume"},
     {"sweeper.__main__", "sweeper.plugin", "hydra_plugins"},
     {"sweeper.launch"},
     {"sweeper.search"},
@@ -36,8 +37,8 @@ LAYER_OF = {unit: number for number, units in enumerate(LAYERS) for unit in unit
 ANALYSIS_MAY_IMPORT = {"analysis", "sweeper.metrics"}
 
 # `--help`, a config error and a plan answer in about a second, so these modules load none of those at import.
-LIGHT_UNITS = {"sweeper.__main__", "sweeper.plugin", "hydra_plugins", "sweeper.search", "sweeper.config",
-               "sweeper.train_config", "sweeper.checks", "sweeper.metrics", "sweeper.peft_method",
+LIGHT_UNITS = {"sweeper.__main__", "sweeper.resume", "sweeper.plugin", "hydra_plugins", "sweeper.search",
+               "sweeper.config", "sweeper.train_config", "sweeper.checks", "sweeper.metrics", "sweeper.peft_method",
                "sweeper.optimizer_names"}  # fmt: skip
 HEAVY = {"torch", "transformers", "peft", "mlflow", "accelerate", "bitsandbytes", "datasets"}
 NEVER_IN_TASKS = {"torch", "transformers"}  # a task is text and tables; its tokenizer is passed in

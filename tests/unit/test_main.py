@@ -20,7 +20,8 @@ from sweeper import __main__ as command_line
 from sweeper.__main__ import BAD_INPUT, INTERRUPTED, PIPE_CLOSED, conf_folder, execute, main, one_line
 from sweeper.checks import ConfigError
 from sweeper.config import RunConfig
-from sweeper.launch import coordinator
+from sweeper.launch import start
+from sweeper.search.record import Command
 from sweeper.search.study import Sweep
 
 
@@ -82,7 +83,7 @@ def raising(error: BaseException) -> Callable[..., Any]:
 
 
 def test_a_pipe_of_our_own_that_breaks_is_not_kept_quiet(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(command_line, "_main", raising(BrokenPipeError("to a worker")))
+    monkeypatch.setattr(command_line, "command", raising(BrokenPipeError("to a worker")))
     with open(os.devnull, "w", encoding="utf-8") as read_by_the_system:
         monkeypatch.setattr(sys, "stdout", read_by_the_system)
         monkeypatch.setattr(sys, "stderr", read_by_the_system)
@@ -93,7 +94,7 @@ def test_a_pipe_of_our_own_that_breaks_is_not_kept_quiet(monkeypatch: pytest.Mon
 def test_ctrl_c_before_the_sweep_is_one_line(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setattr(command_line, "_main", raising(KeyboardInterrupt()))
+    monkeypatch.setattr(command_line, "command", raising(KeyboardInterrupt()))
     assert main([]) == INTERRUPTED
     assert capsys.readouterr().err == "stopped by Ctrl-C\n"
 
@@ -103,11 +104,11 @@ def test_a_server_that_is_away_at_the_end_keeps_the_exit_code(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], error: Exception
 ) -> None:
     monkeypatch.setattr(table, "print_table", raising(error))
-    monkeypatch.setattr(coordinator, "run", lambda _: 1)
+    monkeypatch.setattr(start, "run", lambda _: 1)
     uri = "http://me:password@server:5000"
     base = RunConfig(tracking_uri=uri)
     ended = SimpleNamespace(base=base, run_ids=["a"], num_finished=1, is_single=True, sweep_id="b")
-    assert execute(cast(Sweep, ended)) == 1
+    assert execute(Command(()), cast(Sweep, ended)) == 1
     shown = capsys.readouterr()
     assert shown.err == "no table: away\n"
     assert shown.out.endswith("pictures: open http://me:<redacted>@server:5000\n")

@@ -78,7 +78,7 @@ def test_the_text_for_a_terminal_says_where_the_numbers_come_from(
     assert "sst2: sweep 5eed5eed00 (failed)" in text
     assert "Data: files: sst2/train.tsv, sst2/dev.tsv (sha256 d1ced1ced1ce)" in text
     assert "by eval/accuracy" in text
-    assert "Pruned: 1 run." in text
+    assert "Points pruned: mini qlora 1,000: 1 of 3." in text
     assert "failed: out of memory (tried to allocate 2 GiB)" in text
     assert "DEMO" not in text
 
@@ -113,11 +113,50 @@ def test_a_run_that_another_sweep_made_has_its_cell_in_the_later_one(
     view.publish(reused)
     cells = [{"model": "mini", "peft": method} for method in ("qlora", "lora")]
     parent = view.start_sweep("1a7e100000", "later", {"cells": json.dumps(cells)}, {}, task="sst2")
-    view.publish(reused, parent, {"cell": cells[1], "trial": 0})
-    qlora = SyntheticRun(method="qlora").create(tmp_path)
-    view.publish(qlora, parent, {"cell": cells[0], "trial": 1})
+    reused.join("1a7e100000", {"cell": cells[1], "trial": 0})
+    view.publish(reused, parent)
+    qlora = SyntheticRun(method="qlora", state=None).write(tmp_path)
+    qlora.join("1a7e100000", {"cell": cells[0], "trial": 1})
+    view.publish(qlora, parent)
     rows = json.loads(printed(tmp_path, capsys, "task=sst2", "--format=json"))["rows"]
     assert [(row["method"], row["problem"]) for row in rows] == [("qlora", "running"), ("lora", "")]
+
+
+def test_fresh_seeds_and_shared_runs_are_known_by_their_tags(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    view, cell = MlflowView(None, tmp_path), {"task.train_size": 100, "peft": "lora"}
+    tags = {"cells": json.dumps([cell]), "objective": "eval/accuracy,perf/train_s", "confirm_seeds": "2"}
+    parent = view.start_sweep("c0f1a3ed00", "confirmed", tags, {}, task="sst2")
+    made = {"sweep_id": "c0f1a3ed00", "tags": {"sweeper.shared_with": "long-run"}}
+    for rate, tags in ((0.01, {}), (0.001, made["tags"])):
+        run = SyntheticRun(learning_rate=rate, eval_accuracy=rate, accuracy=0.9, **made | {"tags": tags})
+        view.publish(run.write(tmp_path), parent)
+    (searched,) = json.loads(printed(tmp_path, capsys, "--format=json"))["rows"]
+    assert (searched["accuracy"], searched["unconfirmed"], searched["shared_with"]) == (0.9, "missing", [])
+    for seed in (100, 101):
+        folder = SyntheticRun(learning_rate=0.01, seed=seed, accuracy=0.7, **made).write(tmp_path)
+        folder.join("c0f1a3ed00", {"cell": cell, "trial": seed, "confirms": 0})
+        view.publish(folder, parent)
+    for sweep in ("latest", "all"):
+        (row,) = json.loads(printed(tmp_path, capsys, "--format=json", f"sweep={sweep}"))["rows"]
+        assert (row["accuracy"], row["n"], row["n_expected"], row["search_accuracy"]) == (0.7, 2, 2, 0.9)
+        assert (row["fresh_seeds"], row["unconfirmed"], row["shared_with"]) == (True, "", ["long-run"])
+
+
+def test_among_all_runs_a_fresh_seed_that_another_sweep_searched_with_is_a_replicate(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    view, place = MlflowView(None, tmp_path), {"cell": {"task.train_size": 100, "peft": "lora"}, "trial": 0}
+    parent = view.start_sweep("c0f1a3ed00", "confirmed", {}, {}, task="sst2")
+    for seed, accuracy in enumerate((0.9, 0.7)):
+        folder = SyntheticRun(seed=seed, accuracy=accuracy, sweep_id="c0f1a3ed00").write(tmp_path)
+        folder.join("c0f1a3ed00", place | ({"confirms": 0} if seed else {}))
+        folder.join("f123456789", place)
+        view.publish(folder, parent)
+    for sweep, accuracy, fresh in (("c0f1a3ed00", 0.7, True), ("all", 0.8, False)):
+        (row,) = json.loads(printed(tmp_path, capsys, "--format=json", f"sweep={sweep}"))["rows"]
+        assert (row["accuracy"], row["fresh_seeds"]) == (accuracy, fresh)
 
 
 def test_print_table_finds_a_sweep_or_a_run_by_itself(results: Path, capsys: pytest.CaptureFixture[str]) -> None:

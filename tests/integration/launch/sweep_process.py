@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any, Self
 
 from sweeper.config import RunConfig, Source
-from sweeper.launch import books, coordinator
+from sweeper.launch import books, start
 from sweeper.launch.books import Books
 from sweeper.launch.group import DataSize
 from sweeper.launch.runs import Data, Runs
@@ -31,16 +31,19 @@ DATA = Data("files: made up", "d" * 64, kind=Source.FILES, size=DataSize(1000, 1
 class ListSweep:
     """Remembers in a file which trials have been told, as a study would."""
 
-    sweep_id, name, objective, is_single = "5eed5eed00", "list of runs", "eval/accuracy", False
+    sweep_id, name, is_single = "5eed5eed00", "list of runs", False
+    objective, prunes_by = "eval/accuracy", None
     launcher = LauncherOptions(slots=2, threads=1, max_group=1)
     space = Space((), (0,))
     num_failed = num_left_failed = 0
+    record = None
 
     def __init__(self, output_dir: Path, trials: Sequence[tuple[str, float]]) -> None:
         self.base = RunConfig(output_dir=str(output_dir), peft=dict(LORA))
         self.trials = trials
         self.told_path = output_dir / "told.txt"
         self.cells: list[dict[str, Any]] = [{}]
+        self.objectives = ["eval/accuracy"]
         self.parameters = {"trials": len(trials)}
 
     def __enter__(self) -> Self:
@@ -51,6 +54,20 @@ class ListSweep:
         return self
 
     def __exit__(self, *_: object) -> None: ...
+
+    @property
+    def num_runs_left(self) -> int:
+        return len(self.pending)
+
+    def renew(self) -> None: ...
+
+    def store_pareto(self) -> None: ...
+
+    def notes_so_far(self) -> list[str]:
+        return []
+
+    def missing(self) -> dict[str, int]:
+        return {}
 
     def ask(self) -> TrialRuns | None:
         if not self.pending:
@@ -64,10 +81,12 @@ class ListSweep:
     def tell(self, trial: TrialRuns, results: Sequence[RunResult]) -> None:
         with self.told_path.open("a") as file:
             for result in results:
-                file.write(f"{trial.number} {result.state} {result.objective} {result.reason}\n")
+                file.write(f"{trial.number} {result.state} {result.objectives.get('eval/accuracy')} {result.reason}\n")
 
 
 class NoView:
+    def admit(self, *_: Any) -> None: ...
+
     def publish(self, *_: Any) -> bool:
         return True
 
@@ -79,7 +98,7 @@ def main() -> None:
     if "mlflow" not in sys.argv[3:]:
         books.open_books = lambda *_: Books(NoView(), None)
     sweep: Any = ListSweep(Path(sys.argv[1]), json.loads(sys.argv[2]))
-    sys.exit(coordinator.run(sweep, trainer=TRAINER))
+    sys.exit(start.run(sweep, trainer=TRAINER))
 
 
 if __name__ == "__main__":

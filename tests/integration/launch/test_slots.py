@@ -14,8 +14,10 @@ import pytest
 from sweeper.config import RunConfig
 from sweeper.launch import fork_server as server
 from sweeper.launch.devices import SlotPlan
-from sweeper.launch.slots import Ended, Slots
-from sweeper.tracking.run_folder import RunFolder, RunIdentity
+from sweeper.launch.run_lock import RunLock
+from sweeper.launch.slots import Ended, GroupSettings, Judged, Slots
+from sweeper.tracking.run_folder import RunFolder, RunIdentity, RunState
+from sweeper.training.control import Assignment, Departure
 
 pytestmark = pytest.mark.integration
 DATA = {"source": "files", "digest": "d" * 64}
@@ -47,14 +49,24 @@ def run_folder(root: Path, seed: int = 0, **params: Any) -> RunFolder:
     return RunFolder.create(root, RunIdentity.of(RunConfig(seed=seed), DATA, params=params))
 
 
-def ended(slots: Slots) -> Ended:
-    results: list[Ended] = []
+def group(*folders: RunFolder) -> list[Assignment]:
+    return [Assignment(folder) for folder in folders]
+
+
+def heard(slots: Slots) -> Ended | Judged:
+    results: list[Ended | Judged] = []
     deadline = time.monotonic() + 20
     while not results:
-        assert time.monotonic() < deadline, "the group never ended"
+        assert time.monotonic() < deadline, "the group never said a word"
         results = slots.wait(0.2)
     assert len(results) == 1
     return results[0]
+
+
+def ended(slots: Slots) -> Ended:
+    result = heard(slots)
+    assert isinstance(result, Ended)
+    return result
 
 
 def last_finished(folder: RunFolder) -> dict[str, Any]:
@@ -65,9 +77,10 @@ def last_finished(folder: RunFolder) -> dict[str, Any]:
 
 def test_group_is_trained_in_another_process_and_its_slot_is_free_again(tmp_path: Path, make_slots: MakeSlots) -> None:
     slots, folders = make_slots(1), [run_folder(tmp_path, seed) for seed in range(3)]
-    slots.train(slots.free[0], folders, threads=1)
+    slots.train(slots.free[0], group(*folders), GroupSettings(threads=1))
     assert slots.free == []
-    assert ended(slots) == Ended(tuple(folders))
+    run_ids = [folder.run_id for folder in folders]
+    assert ended(slots) == Ended(run_ids, done=run_ids)
     assert [folder.state() for folder in folders] == ["COMPLETE"] * 3
     started = folders[0].last("started")
     assert started is not None
@@ -78,7 +91,7 @@ def test_group_is_trained_in_another_process_and_its_slot_is_free_again(tmp_path
 def test_worker_stays_warm_from_group_to_group(tmp_path: Path, make_slots: MakeSlots) -> None:
     slots, folders = make_slots(1), [run_folder(tmp_path, seed) for seed in range(2)]
     for folder in folders:
-        slots.train(slots.free[0], [folder], threads=1)
+        slots.train(slots.free[0], group(folder), GroupSettings(threads=1))
         ended(slots)
     first, second = (folder.last("started") for folder in folders)
     assert first is not None
@@ -91,7 +104,7 @@ def test_exception_fails_the_unfinished_runs_of_the_group_with_its_traceback(
 ) -> None:
     slots = make_slots(1)
     good, bad, later = run_folder(tmp_path, 1), run_folder(tmp_path, 2, behaviour="raise"), run_folder(tmp_path, 3)
-    slots.train(slots.free[0], [good, bad, later], threads=1)
+    slots.train(slots.free[0], group(good, bad, later), GroupSettings(threads=1))
     assert ended(slots).death is None
     assert good.state() == "COMPLETE"
     for folder in (bad, later):
@@ -103,9 +116,9 @@ def test_exception_fails_the_unfinished_runs_of_the_group_with_its_traceback(
 
 def test_out_of_memory_is_told_from_other_errors(tmp_path: Path, make_slots: MakeSlots) -> None:
     slots, folder = make_slots(1), run_folder(tmp_path, behaviour="out of memory")
-    slots.train(slots.free[0], [folder], threads=1)
-    ended(slots)
-    assert last_finished(folder)["reason"] == "out of memory"
+    slots.train(slots.free[0], group(folder), GroupSettings(threads=1))
+    assert ended(slots).out_of_memory == "OutOfMemoryError: tried to allocate 8 EiB"
+    assert folder.state() == "UNFINISHED", "what becomes of it, the coordinator says"
 
 
 def test_runs_that_together_lack_memory_have_no_end_yet(tmp_path: Path, make_slots: MakeSlots) -> None:
@@ -115,9 +128,10 @@ def test_runs_that_together_lack_memory_have_no_end_yet(tmp_path: Path, make_slo
         run_folder(tmp_path, 2, behaviour="out of memory"),
         run_folder(tmp_path, 3),
     )
-    slots.train(slots.free[0], [done, large, later], threads=1)
+    slots.train(slots.free[0], group(done, large, later), GroupSettings(threads=1))
     line = "OutOfMemoryError: tried to allocate 8 EiB (in a group of 2 runs)"
-    assert ended(slots) == Ended((done, large, later), out_of_memory=line)
+    run_ids = [folder.run_id for folder in (done, large, later)]
+    assert ended(slots) == Ended(run_ids, out_of_memory=line, done=run_ids)
     assert [folder.state() for folder in (done, large, later)] == ["COMPLETE", "UNFINISHED", "UNFINISHED"]
     for folder in (large, later):
         event = folder.last("out_of_memory")
@@ -128,35 +142,33 @@ def test_runs_that_together_lack_memory_have_no_end_yet(tmp_path: Path, make_slo
 
 def test_killed_worker_is_reported_with_its_log_and_replaced(tmp_path: Path, make_slots: MakeSlots) -> None:
     slots, folder, next_folder = make_slots(1), run_folder(tmp_path, 1, behaviour="die"), run_folder(tmp_path, 2)
-    slots.train(slots.free[0], [folder], threads=1)
+    slots.train(slots.free[0], group(folder), GroupSettings(threads=1))
     death = ended(slots).death
     assert death is not None
     assert "was ended by SIGKILL" in death
     assert str(tmp_path / "logs" / "slot-0.log") in death
     assert "last words" in (tmp_path / "logs" / "slot-0.log").read_text()
     assert folder.state() == "UNFINISHED"
-    slots.train(slots.free[0], [next_folder], threads=1)
+    slots.train(slots.free[0], group(next_folder), GroupSettings(threads=1))
     assert ended(slots).death is None
     assert next_folder.state() == "COMPLETE"
 
 
 def test_worker_that_leaves_by_itself_is_reported_with_its_exit_code(tmp_path: Path, make_slots: MakeSlots) -> None:
     slots = make_slots(1)
-    slots.train(slots.free[0], [run_folder(tmp_path, behaviour="forget")], threads=1)
-    result = ended(slots)
-    assert result.exit_code == 3
-    assert "ended with code 3" in str(result.death)
+    slots.train(slots.free[0], group(run_folder(tmp_path, behaviour="forget")), GroupSettings(threads=1))
+    assert "ended with code 3" in str(ended(slots).death)
 
 
 def test_worker_that_died_while_idle_is_replaced_before_the_next_group(tmp_path: Path, make_slots: MakeSlots) -> None:
     slots, folders = make_slots(1), [run_folder(tmp_path, seed) for seed in range(2)]
-    slots.train(slots.free[0], [folders[0]], threads=1)
+    slots.train(slots.free[0], group(folders[0]), GroupSettings(threads=1))
     ended(slots)
     worker = slots.slots[0].worker
     assert worker is not None
     worker.process.kill()
     worker.process.join()
-    slots.train(slots.free[0], [folders[1]], threads=1)
+    slots.train(slots.free[0], group(folders[1]), GroupSettings(threads=1))
     assert ended(slots).death is None
     assert folders[1].state() == "COMPLETE"
 
@@ -164,7 +176,7 @@ def test_worker_that_died_while_idle_is_replaced_before_the_next_group(tmp_path:
 def test_missing_trainer_is_an_error_of_the_run(tmp_path: Path, make_slots: MakeSlots) -> None:
     slots, folder = make_slots(1), run_folder(tmp_path)
     slots.trainer = "no_such_module:train_group"
-    slots.train(slots.free[0], [folder], threads=1)
+    slots.train(slots.free[0], group(folder), GroupSettings(threads=1))
     ended(slots)
     assert last_finished(folder)["detail"] == "ModuleNotFoundError: No module named 'no_such_module'"
 
@@ -172,15 +184,15 @@ def test_missing_trainer_is_an_error_of_the_run(tmp_path: Path, make_slots: Make
 def test_several_slots_train_at_the_same_time(tmp_path: Path, make_slots: MakeSlots) -> None:
     slots = make_slots(2)
     hanging, folder = run_folder(tmp_path, 1, behaviour="hang"), run_folder(tmp_path, 2)
-    slots.train(slots.free[0], [hanging], threads=1)
-    slots.train(slots.free[0], [folder], threads=1)
-    assert ended(slots).folders == (folder,)
+    slots.train(slots.free[0], group(hanging), GroupSettings(threads=1))
+    slots.train(slots.free[0], group(folder), GroupSettings(threads=1))
+    assert ended(slots).run_ids == [folder.run_id]
     assert [slot.number for slot in slots.busy] == [0]
 
 
 def test_threads_of_a_group_reach_the_worker(tmp_path: Path, make_slots: MakeSlots) -> None:
     slots, folder = make_slots(1), run_folder(tmp_path, behaviour="count threads")
-    slots.train(slots.free[0], [folder], threads=3)
+    slots.train(slots.free[0], group(folder), GroupSettings(threads=3))
     ended(slots)
     tags = folder.last("tags")
     assert tags is not None
@@ -189,10 +201,10 @@ def test_threads_of_a_group_reach_the_worker(tmp_path: Path, make_slots: MakeSlo
 
 def test_stop_ends_busy_and_free_workers_within_the_grace(tmp_path: Path, make_slots: MakeSlots) -> None:
     slots = make_slots(2)
-    slots.train(slots.free[0], [run_folder(tmp_path, 1)], threads=1)
+    slots.train(slots.free[0], group(run_folder(tmp_path, 1)), GroupSettings(threads=1))
     ended(slots)
     hanging = run_folder(tmp_path, 2, behaviour="hang")
-    slots.train(slots.free[1], [hanging], threads=1)
+    slots.train(slots.free[1], group(hanging), GroupSettings(threads=1))
     wait_for(hanging.path / "hanging")
     pids = [slot.worker.process.pid for slot in slots.slots if slot.worker is not None]
     begun = time.monotonic()
@@ -204,13 +216,93 @@ def test_stop_ends_busy_and_free_workers_within_the_grace(tmp_path: Path, make_s
 
 def test_worker_leaves_when_the_coordinating_process_is_gone(tmp_path: Path, make_slots: MakeSlots) -> None:
     slots, hanging = make_slots(1), run_folder(tmp_path, behaviour="hang")
-    slots.train(slots.free[0], [hanging], threads=1)
+    slots.train(slots.free[0], group(hanging), GroupSettings(threads=1))
     wait_for(hanging.path / "hanging")
     worker = slots.slots[0].worker
     assert worker is not None
     worker.connection.close()  # what the kernel does for a process that was killed
     worker.process.join(8)
     assert worker.process.exitcode == 128 + signal.SIGTERM
+
+
+PRUNED = Departure(RunState.PRUNED, None, "hopeless at step 4")
+
+
+@pytest.mark.parametrize(("departures", "state"), [({}, "COMPLETE"), ("all", "PRUNED")])
+def test_group_waits_for_a_verdict(tmp_path: Path, make_slots: MakeSlots, departures: Any, state: str) -> None:
+    slots, folder = make_slots(1), run_folder(tmp_path, behaviour="evaluate")
+    slots.judges = True
+    slots.train(slots.free[0], group(folder), GroupSettings(threads=1))
+    said = heard(slots)
+    assert isinstance(said, Judged)
+    assert said.run_ids == [folder.run_id]
+    assert slots.wait(0.3) == [], "it waits"
+    slots.verdict(said.slot, {folder.run_id: PRUNED} if departures == "all" else {})
+    ended(slots)
+    assert folder.state() == state
+
+
+def test_group_of_a_sweep_without_a_pruner_waits_for_nobody(tmp_path: Path, make_slots: MakeSlots) -> None:
+    slots, folder = make_slots(1), run_folder(tmp_path, behaviour="evaluate")
+    slots.train(slots.free[0], group(folder), GroupSettings(threads=1))
+    ended(slots)
+    assert folder.state() == "COMPLETE"
+
+
+def test_run_is_told_to_leave(tmp_path: Path, make_slots: MakeSlots) -> None:
+    slots, folder = make_slots(1), run_folder(tmp_path, behaviour="until told")
+    slots.train(slots.free[0], group(folder), GroupSettings(threads=1))
+    slots.leave(slots.slots[0], {folder.run_id: PRUNED})
+    ended(slots)
+    assert last_finished(folder)["detail"] == "hopeless at step 4"
+
+
+def test_run_joins_a_group_in_training(tmp_path: Path, make_slots: MakeSlots) -> None:
+    slots, first, second = make_slots(1), run_folder(tmp_path, 1, behaviour="until joined"), run_folder(tmp_path, 2)
+    slots.train(slots.free[0], group(first), GroupSettings(threads=1))
+    slots.join(slots.slots[0], Assignment(second))
+    assert ended(slots) == Ended([first.run_id, second.run_id], done=[first.run_id, second.run_id])
+    assert [first.state(), second.state()] == ["COMPLETE", "COMPLETE"]
+
+
+def test_run_that_joins_too_late_is_not_done(tmp_path: Path, make_slots: MakeSlots) -> None:
+    slots, first, second = make_slots(1), run_folder(tmp_path, 1), run_folder(tmp_path, 2)
+    slots.train(slots.free[0], group(first), GroupSettings(threads=1))
+    wait_for(first.path / "events.jsonl")
+    while first.state() != "COMPLETE":
+        time.sleep(0.01)
+    slots.join(slots.slots[0], Assignment(second))
+    result = ended(slots)
+    assert result.run_ids == [first.run_id, second.run_id]
+    assert set(result.done) <= {first.run_id, second.run_id}
+    assert (second.run_id in result.done) == (second.state() == "COMPLETE")
+    slots.train(slots.free[0], group(second), GroupSettings(threads=1))
+    ended(slots)
+    assert second.state() == "COMPLETE"
+
+
+def test_run_that_another_process_trains_is_left_alone(tmp_path: Path, make_slots: MakeSlots) -> None:
+    slots, mine, theirs = make_slots(1), run_folder(tmp_path, 1), run_folder(tmp_path, 2)
+    lock = RunLock.take(theirs.path)
+    assert lock is not None
+    slots.train(slots.free[0], group(mine, theirs), GroupSettings(threads=1))
+    result = ended(slots)
+    assert result.done == [mine.run_id]
+    assert list(result.busy) == [theirs.run_id]
+    assert str(os.getpid()) in result.busy[theirs.run_id]
+    assert theirs.last("started") is None
+    lock.release()
+    slots.train(slots.free[0], group(theirs), GroupSettings(threads=1))
+    assert ended(slots).done == [theirs.run_id]
+
+
+def test_worker_of_a_silent_group_is_ended(tmp_path: Path, make_slots: MakeSlots) -> None:
+    slots, folder = make_slots(1), run_folder(tmp_path, behaviour="ignore the end")
+    slots.train(slots.free[0], group(folder), GroupSettings(threads=1))
+    wait_for(folder.path / "hanging")
+    slots.kill(slots.slots[0], "no word for a minute")
+    result = ended(slots)
+    assert (result.death, result.doomed) == ("no word for a minute", True)
 
 
 def wait_for(path: Path) -> None:

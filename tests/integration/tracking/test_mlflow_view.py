@@ -5,8 +5,6 @@ from __future__ import annotations
 import json
 import math
 import os
-import subprocess
-import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -15,6 +13,7 @@ from mlflow import MlflowClient
 from mlflow.entities import Run
 from mlflow.exceptions import MlflowException
 
+from analysis.load import Store
 from sweeper.checks import ConfigError
 from sweeper.config import flatten
 from sweeper.tracking.mlflow_view import MlflowView
@@ -160,32 +159,6 @@ def test_a_killed_run_that_is_resumed_runs_again_and_forgets_its_reason(
     assert "late.txt" in {file.path for file in client.list_artifacts(run.info.run_id)}
 
 
-def test_what_a_dead_process_left_is_brought_up_to_date(
-    view: MlflowView, open_view: OpenView, client: MlflowClient, task: str, output_dir: Path
-) -> None:
-    dead = subprocess.Popen([sys.executable, "-c", ""])
-    dead.wait()
-    parent = start_sweep(view, task)
-    client.set_tag(parent, "sweeper.pid", str(dead.pid))
-    finished = SyntheticRun(task=task, state=None, seed=1).write(output_dir)
-    torn = SyntheticRun(task=task, state=None, seed=2).create(output_dir)
-    torn.append("started", slot=0, pid=dead.pid, resumed_from_step=None)
-    for folder in (finished, torn):
-        view.publish(folder, parent)
-    finished.finish("COMPLETE")
-    never_sent = SyntheticRun(task=task, seed=3).write(output_dir)
-    alive = SyntheticRun(task=task, state=None, seed=4).write(output_dir)
-
-    open_view().reconcile(task)
-    found = {run.data.tags["sweeper.run_id"]: run for run in runs_of(client, task)}
-    statuses = {run_id: run.info.status for run_id, run in found.items()}
-    assert statuses == {finished.run_id: "FINISHED", torn.run_id: "KILLED", never_sent.run_id: "FINISHED",
-                        alive.run_id: "RUNNING"}  # fmt: skip
-    assert found[torn.run_id].data.tags["sweeper.state"] == "UNFINISHED"
-    assert found[never_sent.run_id].data.tags["mlflow.parentRunId"] == parent
-    assert client.get_run(parent).info.status == "KILLED"
-
-
 def test_a_folder_that_mlflow_lost_is_sent_again_whole(
     view: MlflowView, open_view: OpenView, client: MlflowClient, task: str, output_dir: Path
 ) -> None:
@@ -282,12 +255,37 @@ def test_a_run_shared_by_two_sweeps_belongs_to_both(
     first = start_sweep(view, task)
     view.publish(folder, first)
     place = {"cell": {"model": "mini"}, "trial": 7}
-    view.publish(folder, view.start_sweep("0ther00000", "wider", {}, {}, task=task), place)
-    view.reconcile(task)
+    other = view.start_sweep("0ther00000", "wider", {}, {}, task=task)
+    view.admit(folder, other, place)
+    view.publish(folder, other)
     tags = only_run(client, task).data.tags
     assert json.loads(tags["sweeper.sweep.0ther00000"]) == place
     assert json.loads(tags[f"sweeper.sweep.{SWEEP}"])["cell"] == folder.identity.cell
     assert tags["mlflow.parentRunId"] == first
+
+
+def test_a_reused_run_that_could_not_be_sent_gets_its_place_at_the_next_start(
+    view: MlflowView, open_view: OpenView, client: MlflowClient, task: str, output_dir: Path
+) -> None:
+    folder = SyntheticRun(task=task).write(output_dir)
+    view.publish(folder, start_sweep(view, task))
+    place = {"cell": {"model": "mini"}, "trial": 7}
+    view.admit(folder, view.start_sweep("0ther00000", "wider", {}, {}, task=task), place)
+    open_view().reconcile(task)  # nobody published it: the process had died, or the server was away
+    assert json.loads(only_run(client, task).data.tags["sweeper.sweep.0ther00000"]) == place
+
+
+def test_a_place_that_is_longer_than_a_tag_stays_whole(
+    view: MlflowView, client: MlflowClient, task: str, output_dir: Path
+) -> None:
+    cell = {"task.prompt.system": "long " * 3000}
+    folder = SyntheticRun(task=task).write(output_dir)
+    parent = view.start_sweep("1ong000000", "long", {}, {}, task=task)
+    view.admit(folder, parent, {"cell": cell, "trial": 3})
+    view.publish(folder, parent)
+    store = Store(view.tracking_uri)
+    (run,) = store.runs(store.experiment(task)[1], sweep_id="1ong000000")
+    assert run.cell == cell
 
 
 def test_a_long_parameter_is_never_cut_in_silence(
@@ -298,7 +296,9 @@ def test_a_long_parameter_is_never_cut_in_silence(
     identity.config["task"]["prompt"]["system"] = "long " * 2000
     path = output_dir / "runs" / identity.run_id / "run.json"
     path.write_text(json.dumps({**json.loads(path.read_text()), "config": identity.config}))
-    view.publish(RunFolder.open(path.parent))
+    folder = RunFolder.open(path.parent)
+    folder.started(slot=0)
+    view.publish(folder)
     assert only_run(client, task).data.params["task.prompt.system"].startswith("sha256:")
 
 

@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
 import torch
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers
 from transformers import AutoModelForCausalLM, Gemma2Config, LlamaConfig, PreTrainedTokenizerFast
+
+from sweeper.peft_method import PeftMethod
+from sweeper.training.base_model import BaseModel
+from sweeper.training.methods import Method, method_for
+from tests.integration.training.small_runs import MakeConfig, small_config, write_sentences
 
 WORDS = (
     "a film the plot is was not very good bad dull bright moving slow Sentence : Sentiment positive negative . , and"
@@ -58,3 +64,21 @@ def gemma_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     )  # fmt: skip
     AutoModelForCausalLM.from_config(config).save_pretrained(folder)
     return folder
+
+
+@pytest.fixture(scope="session")
+def tiny_data(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return write_sentences(tmp_path_factory.mktemp("data"))
+
+
+@pytest.fixture
+def make_config(llama_folder: Path, tiny_data: Path, tmp_path: Path) -> MakeConfig:
+    return small_config(llama_folder, tiny_data, tmp_path)
+
+
+def attach(base: BaseModel, methods: Sequence[PeftMethod], seeds: Sequence[int]) -> Method:
+    """A group of runs of these methods, as the loop puts it on its base model."""
+    method = method_for(base, methods[0])
+    for index, (own, seed) in enumerate(zip(methods, seeds, strict=True)):
+        method.add(index, own, seed)
+    return method

@@ -16,10 +16,10 @@ from sweeper.peft_method import PeftMethod
 from sweeper.training import causal
 from sweeper.training.base_model import load_base_model
 from sweeper.training.causal import CausalData, CausalObjective
-from sweeper.training.methods import attach
 from sweeper.training.objective import Batch, Part
 from sweeper.training.packing import shared_prefix
 from tasks.prompting import Encoded, EncodedExample
+from tests.integration.training.conftest import attach
 from tests.integration.training.test_exactness import data, examples, key, lora, warm_up
 
 LABELS = [[14, 15], [20]]  # a label of two tokens and one of one token

@@ -17,10 +17,11 @@ from sweeper.config import LossOn
 from sweeper.peft_method import PeftMethod
 from sweeper.training.base_model import BaseKey, BaseModel, load_base_model
 from sweeper.training.causal import CausalData, CausalObjective, training_item
-from sweeper.training.methods import Method, attach
+from sweeper.training.methods import Method
 from sweeper.training.objective import Batch
 from sweeper.training.packing import shared_prefix
 from tasks.prompting import EncodedExample
+from tests.integration.training.conftest import attach
 
 WORDS = range(4, 24)
 

@@ -27,8 +27,9 @@ from sweeper.tracking.mlflow_database import default_uri
 from sweeper.tracking.mlflow_view import MlflowView
 from sweeper.tracking.run_folder import RunFolder, RunIdentity
 from sweeper.training.base_model import BaseKey, BaseModel, load_base_model
-from sweeper.training.methods import Method, attach
+from sweeper.training.methods import Method
 from sweeper.training.stacked_lora import Lane
+from tests.integration.training.conftest import attach
 
 IDS = torch.tensor([[1, 5, 9, 12, 17, 6, 8, 2]])
 QLORA = {"name": "qlora", "method": "adapter", "type": "LORA", "r": 4, "lora_alpha": 8, "target_modules": "all-linear"}

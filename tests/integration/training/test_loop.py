@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-import dataclasses
 import json
-import random
 import shutil
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -15,65 +12,23 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from sweeper.config import Architecture, RunConfig, run_config
-from sweeper.tracking.run_folder import RunFolder, RunIdentity, RunState
+from sweeper.config import Architecture
+from sweeper.tracking.run_folder import RunState
 from sweeper.training import loop
-from sweeper.training.loop import train_group
 from sweeper.training.results import Finisher
 from sweeper.training.run import Run
 from sweeper.training.warm_base import WarmBase
-from tasks import sources
+from tests.integration.training.small_runs import (
+    LORA,
+    MakeConfig,
+    events_of,
+    folder_of,
+    interrupt_after,
+    predictions_of,
+    reason_of,
+    train_folders,
+)
 from tests.integration.training.test_warm_base import Loader
-
-GOOD, BAD = ["good", "bright", "moving"], ["bad", "dull", "slow"]
-FILLER = ["a", "the", "film", "plot", "is", "was", "very", "and"]
-LORA: dict[str, Any] = {"name": "lora", "method": "adapter", "type": "LORA", "r": 4, "target_modules": "all-linear"}
-
-
-@pytest.fixture(scope="module")
-def data_dir(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Sentences whose label is one word's: small enough to learn in a second."""
-    folder = tmp_path_factory.mktemp("data")
-    rng = random.Random(0)
-    for split, count in (("train", 80), ("test", 24)):
-        lines = ["sentence\tlabel"]
-        for number in range(count):
-            word = rng.choice(GOOD if number % 2 else BAD)
-            filler = " ".join(rng.choice(FILLER) for _ in range(rng.randint(1, 5)))
-            lines.append(f"{filler} {word} {filler}\t{number % 2}")
-        (folder / f"{split}.tsv").write_text("\n".join(lines) + "\n", encoding="utf-8")
-    return folder
-
-
-MakeConfig = Callable[..., RunConfig]
-
-
-@pytest.fixture
-def make_config(llama_folder: Path, data_dir: Path, tmp_path: Path) -> MakeConfig:
-    def make(
-        peft: dict[str, Any] | None = None, *, seed: int = 0, task: dict[str, Any] | None = None, **train: Any
-    ) -> RunConfig:
-        config = RunConfig(peft=LORA | (peft or {}), seed=seed, data_dir=str(data_dir), output_dir=str(tmp_path))
-        config.model.name, config.model.path, config.model.dtype = "tiny", str(llama_folder), "float32"
-        files = {"train": ["train.tsv"], "test": ["test.tsv"]}
-        config.task.data = dataclasses.replace(config.task.data, files=files, text="sentence")
-        config.task.labels = ["negative", "positive"]
-        config.task.prompt = dataclasses.replace(config.task.prompt, user="Sentence : {sentence} Sentiment :")
-        defaults = {"learning_rate": 1e-2, "batch_size": 8, "epochs": 3.0, "logging_steps": 2, "row_tokens": 64}
-        config.train = dataclasses.replace(config.train, **(defaults | train))
-        config.task = dataclasses.replace(config.task, **({"selection_size": 16} | (task or {})))
-        config.validate()
-        return run_config(config.to_dict())
-
-    return make
-
-
-def folder_of(config: RunConfig, *, root: Path | None = None) -> RunFolder:
-    source = sources.resolve(config.task, config.data_dir, embedded_model=False)
-    splits = sources.load(source, config.task)
-    data = {"source": splits.source, "digest": splits.digest}
-    return RunFolder.create(root or Path(config.output_dir), RunIdentity.of(config, data))
-
 
 METHODS: dict[str, dict[str, Any]] = {
     "lora": LORA,
@@ -96,7 +51,7 @@ def test_every_method_learns_through_the_same_loop(make_config: MakeConfig, name
     config = make_config(epochs=6.0)
     config.peft = only(METHODS[name], name)
     folder = folder_of(config)
-    train_group([folder], slot=0)
+    train_folders([folder])
     summary = folder.summary()
     assert folder.state() is RunState.COMPLETE
     assert summary["train/loss_last"] < summary["train/loss_first"]
@@ -114,7 +69,7 @@ def test_zero_shot_trains_nothing_and_counts_its_irregular_outputs(make_config: 
     config = make_config()
     config.peft = {"name": "none", "method": "none"}
     folder = folder_of(config)
-    train_group([folder], slot=0)
+    train_folders([folder])
     summary = folder.summary()
     assert summary["perf/trainable_parameters"] == summary["data/train_examples"] == 0
     assert summary["test/irregular"] == 24
@@ -126,7 +81,7 @@ def test_a_classification_head_goes_through_the_same_loop(make_config: MakeConfi
     config = make_config(task={"head": True}, epochs=8.0)
     config.peft = only(peft, "head")
     folder = folder_of(config)
-    train_group([folder], slot=0)
+    train_folders([folder])
     assert folder.summary()["test/irregular"] == 0
     assert folder.summary()["train/loss_last"] < folder.summary()["train/loss_first"]
 
@@ -135,18 +90,11 @@ def test_last_layer_changes_that_layer_alone(make_config: MakeConfig, llama_fold
     config = make_config()
     config.peft = only(METHODS["last_layer"], "last_layer")
     folder = folder_of(config)
-    train_group([folder], slot=0)
+    train_folders([folder])
     changed = load_file(folder.artifacts / "changed_weights" / "model.safetensors")
     original = load_file(llama_folder / "model.safetensors")
     assert changed.keys() == {name for name in original if ".layers.0." in name}
     assert any(not torch.equal(changed[name], original[name]) for name in changed)
-
-
-def events_of(folder: RunFolder) -> list[tuple[int, str, float]]:
-    timed = ("train/tokens_per_s", "perf/train_s", "perf/eval_s", "perf/peak_memory_gib", "perf/group_size")
-    events, _ = folder.read()
-    return [(event["step"], name, value) for event in events if event["event"] == "metrics"
-            for name, value in event["values"].items() if name not in timed]  # fmt: skip
 
 
 def test_runs_of_a_group_end_as_they_do_alone(make_config: MakeConfig, tmp_path: Path) -> None:
@@ -159,10 +107,10 @@ def test_runs_of_a_group_end_as_they_do_alone(make_config: MakeConfig, tmp_path:
     for config in configs:
         config.model.dtype = "float64"
     together = [folder_of(config, root=tmp_path / "together") for config in configs]
-    train_group(together, slot=0)
+    train_folders(together)
     for config, folder in zip(configs, together, strict=True):
         alone = folder_of(config, root=tmp_path / "alone")
-        train_group([alone], slot=0)
+        train_folders([alone])
         ours, theirs = events_of(folder), events_of(alone)
         assert [point[:2] for point in ours] == [point[:2] for point in theirs]
         for (_, name, left), (_, _, right) in zip(ours, theirs, strict=True):
@@ -170,17 +118,12 @@ def test_runs_of_a_group_end_as_they_do_alone(make_config: MakeConfig, tmp_path:
         assert predictions_of(folder) == predictions_of(alone)
 
 
-def predictions_of(folder: RunFolder) -> list[tuple[Any, ...]]:
-    table = pd.read_parquet(folder.artifacts / "predictions.parquet")[["id", "text"]]
-    return list(table.itertuples(index=False, name=None))
-
-
 def test_a_diverging_run_leaves_its_neighbour_unchanged(make_config: MakeConfig, tmp_path: Path) -> None:
     sane, wild = make_config(), make_config(learning_rate=1e30, max_grad_norm=0)
     pair = [folder_of(wild, root=tmp_path / "pair"), folder_of(sane, root=tmp_path / "pair")]
-    train_group(pair, slot=0)
+    train_folders(pair)
     alone = folder_of(sane, root=tmp_path / "alone")
-    train_group([alone], slot=0)
+    train_folders([alone])
     last = pair[0].last("finished")
     assert last is not None
     assert (last["state"], last["reason"]) == ("FAILED", "diverged")
@@ -192,14 +135,6 @@ def test_a_diverging_run_leaves_its_neighbour_unchanged(make_config: MakeConfig,
             assert pair[1].summary()[name] == pytest.approx(value, rel=1e-4), name
 
 
-def reason_of(folder: RunFolder) -> tuple[str, str]:
-    """Why the run failed, and the one line about it."""
-    last = folder.last("finished")
-    assert last is not None
-    assert last["state"] == "FAILED", last
-    return last["reason"], last["detail"]
-
-
 # After one step at such a rate the weights are no numbers, or so large that the logits are none.
 @pytest.mark.parametrize("rate", [1e20, 1e40])
 @pytest.mark.parametrize("selection_size", [0, 16])
@@ -209,7 +144,7 @@ def test_a_last_step_that_breaks_the_weights_fails_the_run_alone(
     task = {"selection_size": selection_size}
     wild = folder_of(make_config(learning_rate=rate, max_grad_norm=0, max_steps=1, task=task))
     sane = folder_of(make_config(max_steps=3, task=task))
-    train_group([wild, sane], slot=0)
+    train_folders([wild, sane])
     reason, detail = reason_of(wild)
     assert reason == "diverged"
     assert "at step 1" in detail
@@ -229,14 +164,14 @@ def test_an_error_in_one_runs_own_affairs_fails_it_alone(
     owner: Any = Finisher if where == "_write" else Run
     whole = getattr(owner, where)
 
-    def broken(self: Any, *arguments: Any) -> Any:
+    def broken(self: Any, *arguments: Any, **options: Any) -> Any:
         run = arguments[0] if where == "_write" else self
         if run.config.seed == 0:
             raise OSError(28, "No space left on device")
-        return whole(self, *arguments)
+        return whole(self, *arguments, **options)
 
     monkeypatch.setattr(owner, where, broken)
-    train_group(folders, slot=0)
+    train_folders(folders)
     assert reason_of(folders[0]) == ("error", "OSError: [Errno 28] No space left on device")
     finished = [event["state"] for event in folders[0].read()[0] if event["event"] == "finished"]
     assert finished == ["FAILED"], "and nothing more is said of it"
@@ -247,7 +182,7 @@ def test_memory_that_one_run_lacks_is_the_groups(make_config: MakeConfig, monkey
     folders = [folder_of(make_config(seed=seed)) for seed in (0, 1)]
     monkeypatch.setattr(Run, "update", lambda *_: (_ for _ in ()).throw(MemoryError))
     with pytest.raises(MemoryError):
-        train_group(folders, slot=0)
+        train_folders(folders)
     assert [folder.state() for folder in folders] == [RunState.UNFINISHED] * 2
 
 
@@ -257,17 +192,13 @@ def test_an_adapter_that_does_not_fit_the_model_fails_alone(
 ) -> None:
     sane, wrong = make_config(), make_config({"target_modules": ["nowhere"]})
     folders = [folder_of(config) for config in ([wrong, sane] if place == 0 else [sane, wrong])]
-    train_group(folders, slot=0)
+    train_folders(folders)
     reason, detail = reason_of(folders[place])
     assert reason == "error"
     assert "nowhere" in detail
     alone = folder_of(sane, root=tmp_path / "alone")
-    train_group([alone], slot=0)
+    train_folders([alone])
     assert folders[1 - place].summary()["test/loss"] == pytest.approx(alone.summary()["test/loss"], rel=1e-5)
-
-
-class Interrupted(Exception):
-    pass
 
 
 SCHEDULES: dict[str, dict[str, Any]] = {
@@ -283,22 +214,11 @@ def test_an_interrupted_run_goes_on_where_it_was(
                          warmup_steps=2, save_every=5, eval_every=4, load_best_model_at_end=True,
                          logging_steps=3)  # fmt: skip
     whole = folder_of(config, root=tmp_path / "whole")
-    train_group([whole], slot=0)
+    train_folders([whole])
 
     cut = folder_of(config, root=tmp_path / "cut")
-    step = loop.optimizer_step
-    left = iter(range(13))
-
-    def interrupted(runs: list[Run], objective: Any) -> None:
-        if next(left, None) is None:
-            raise Interrupted
-        step(runs, objective)
-
-    monkeypatch.setattr(loop, "optimizer_step", interrupted)
-    with pytest.raises(Interrupted):
-        train_group([cut], slot=0)
-    monkeypatch.setattr(loop, "optimizer_step", step)
-    train_group([cut], slot=0)
+    interrupt_after(13, [cut], monkeypatch)
+    train_folders([cut])
     started = cut.last("started")
     assert started is not None
     assert started["resumed_from_step"] == 10
@@ -314,7 +234,7 @@ def test_early_stopping_ends_a_run_and_keeps_its_best_weights(make_config: MakeC
                          metric_for_best_model="eval/loss", learning_rate=3e-2,
                          lr_scheduler_type="constant")  # fmt: skip
     folder = folder_of(config)
-    train_group([folder], slot=0)
+    train_folders([folder])
     losses = {step: value for step, name, value in events_of(folder) if name == "eval/loss"}
     stopped = max(losses)
     last = losses.pop(stopped)  # of the weights that are kept; the others are those of their step
@@ -334,21 +254,21 @@ def test_the_last_weights_may_be_the_best(make_config: MakeConfig, monkeypatch: 
 
     monkeypatch.setattr(Run, "judge", noting)
     folder = folder_of(make_config(max_steps=5, eval_every=3, load_best_model_at_end=True))
-    train_group([folder], slot=0)
+    train_folders([folder])
     assert folder.state() is RunState.COMPLETE
     assert judged == [3, 5]
 
 
-def test_changed_data_is_refused(make_config: MakeConfig, tmp_path: Path, data_dir: Path) -> None:
+def test_changed_data_is_refused(make_config: MakeConfig, tmp_path: Path, tiny_data: Path) -> None:
     other = tmp_path / "data"
-    shutil.copytree(data_dir, other)
+    shutil.copytree(tiny_data, other)
     config = make_config()
     config.data_dir = str(other)
     folder = folder_of(config)
     with (other / "train.tsv").open("a", encoding="utf-8") as file:
         file.write("a very good film\t1\n")
     loop_data_cache_clear()
-    train_group([folder], slot=0)
+    train_folders([folder])
     assert "the data changed" in reason_of(folder)[1]
 
 
@@ -371,7 +291,7 @@ def test_an_encoder_trains_its_head(make_config: MakeConfig, tmp_path: Path) -> 
     config.model.path, config.model.architecture = str(tmp_path / "bert"), Architecture.ENCODER
     config.peft = {"name": "full", "method": "full"}
     folder = folder_of(config)
-    train_group([folder], slot=0)
+    train_folders([folder])
     assert folder.summary()["train/loss_last"] < folder.summary()["train/loss_first"]
     assert (folder.artifacts / "model" / "model.safetensors").is_file()
 
@@ -386,7 +306,7 @@ def test_one_worker_trains_full_weights_and_adapters_in_turn_with_one_base_in_me
         config.model.dtype = "auto"  # float32 under autocast, then frozen bfloat16, where the machine has it
         config.peft = only(peft, "turn")
         folder = folder_of(config)
-        train_group([folder], slot=0)
+        train_folders([folder])
         assert folder.state() is RunState.COMPLETE
     assert loader.alive == [0, 0, 0]
 
@@ -395,7 +315,7 @@ def test_a_config_that_does_not_work_out_fails_alone(make_config: MakeConfig) ->
     wrong = make_config()
     wrong.train.optimizer = "adamm"
     sane, broken = folder_of(make_config()), folder_of(wrong)
-    train_group([broken, sane], slot=0)
+    train_folders([broken, sane])
     reason, detail = reason_of(broken)
     assert reason == "error"
     assert "train.optimizer=adamm" in detail
@@ -407,16 +327,16 @@ def test_no_method_leaves_a_trace_on_the_next_group(make_config: MakeConfig, tmp
     zero_shot = make_config()
     zero_shot.peft = {"name": "none", "method": "none"}
     before, after = (folder_of(zero_shot, root=tmp_path / str(number)) for number in range(2))
-    train_group([before], slot=0)
+    train_folders([before])
     trained = make_config(max_steps=2)
     trained.peft = only(METHODS[name], name)
-    train_group([folder_of(trained)], slot=0)
-    train_group([after], slot=0)
+    train_folders([folder_of(trained)])
+    train_folders([after])
     assert after.summary()["test/loss"] == before.summary()["test/loss"]
 
 
 def test_every_step_has_one_point_of_each_metric(make_config: MakeConfig) -> None:
     folder = folder_of(make_config(eval_every="epoch", load_best_model_at_end=True, learning_rate=5e-2))
-    train_group([folder], slot=0)
+    train_folders([folder])
     points = [point[:2] for point in events_of(folder)]
     assert len(points) == len(set(points))

@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 
 from sweeper.training.base_model import BaseKey, BaseModel, load_base_model
-from sweeper.training.methods import attach
 from sweeper.training.warm_base import WarmBase
+from tests.integration.training.conftest import attach
 from tests.integration.training.test_exactness import key, lora
 
 

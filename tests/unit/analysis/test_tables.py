@@ -3,48 +3,14 @@ from __future__ import annotations
 import csv
 import io
 import json
-from collections.abc import Mapping
 from dataclasses import replace
-from typing import Any
 
 import pytest
 from rich.console import Console
 
-from analysis.load import DATA_DIGEST, DATA_SOURCE, DEMO, DETAIL, REASON, Run, Sweep
-from analysis.render import cells, print_text, render
-from analysis.tables import Table, build
-
-
-def run(size: int | str = 100, accuracy: float | None = 0.8, **changes: Any) -> Run:
-    """A complete run; `accuracy=None` for one without results."""
-    fields = {"model": "mini", "method": "lora", "seed": 0, "rate": "0.001", "state": "COMPLETE", "reason": "",
-              "irregular": 0, "eval": accuracy, "digest": "d1" * 32, "demo": "false",
-              "cell": None} | changes  # fmt: skip
-    cell = fields["cell"] if fields["cell"] is not None else {"task.train_size": size}
-    params = {"model.name": fields["model"], "peft.name": fields["method"], "task.train_size": str(size),
-              "task.name": "sst2", "seed": str(fields["seed"]), "train.learning_rate": fields["rate"]}  # fmt: skip
-    tags = {"sweeper.cell": json.dumps(cell), REASON: fields["reason"], DETAIL: "", DATA_SOURCE: "files: a.tsv",
-            DATA_DIGEST: fields["digest"], DEMO: fields["demo"]}  # fmt: skip
-    metrics = {} if accuracy is None else {
-        "test/accuracy": accuracy, "test/f1_macro": accuracy, "train/loss_first": 0.7, "train/loss_last": 0.2,
-        "test/irregular": fields["irregular"], "test/irregular_share": fields["irregular"] / 872,
-        "data/train_examples": 66_349 if size == "full" else size, "train/epoch": 2.04, "eval/accuracy": fields["eval"],
-    }  # fmt: skip
-    name = f"sst2-{fields['model']}-{fields['method']}-{size}-s{fields['seed']}-{fields['rate']}"
-    return Run(name, name, fields["state"], 0, params, metrics, tags)
-
-
-def sweep(*design: Mapping[str, Any], replicates: int = 1, objective: str = "eval/accuracy") -> Sweep:
-    return Sweep("5eed", "a sweep", "COMPLETE", [dict(cell) for cell in design], replicates, objective)
-
-
-def table(runs: list[Run], of: Sweep | None = None, texts: Mapping[str, int] | None = None) -> Table:
-    return build("sst2", runs, of, lambda _: texts or {})
-
-
-def column(result: Table, heading: str) -> list[str]:
-    headings, rows = cells(result)
-    return [row[headings.index(heading)] for row in rows]
+from analysis.load import Run
+from analysis.render import print_text, render
+from tests.made_up_runs import column, run, sweep, table
 
 
 def test_the_table_in_full() -> None:
@@ -103,6 +69,8 @@ def test_replicates_that_never_started_are_counted() -> None:
         ([run(accuracy=None, state="FAILED", reason="out of memory")], "failed: out of memory"),
         ([run(accuracy=None, state="PRUNED")], "pruned"),
         ([run(accuracy=None, state="KILLED", reason="killed")], "killed"),
+        ([run(accuracy=None, state="FAILED", reason="killed")], "failed: killed"),
+        ([run(accuracy=None, state="FAILED", reason="timeout")], "failed: timeout"),
         ([run(accuracy=None, state="UNFINISHED")], "unfinished"),
         (
             [run(accuracy=None, state="FAILED", reason="diverged", rate=rate) for rate in ("1", "2")]

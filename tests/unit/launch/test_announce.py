@@ -8,8 +8,8 @@ import pytest
 from rich.console import Console
 
 from sweeper.config import RunConfig, Source
-from sweeper.launch.coordinator import announce
 from sweeper.launch.progress import PlainProgress
+from sweeper.launch.start import announce
 
 
 def announced(**sweep: Any) -> list[str]:

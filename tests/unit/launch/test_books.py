@@ -17,12 +17,12 @@ class FakeView:
         self.reachable = True
         self.published: list[str] = []
         self.closed: list[str] = []
-        self.places: list[Mapping[str, Any] | None] = []
+        self.places: dict[str, Mapping[str, Any]] = {}
 
-    def publish(
-        self, folder: RunFolder, parent_run_id: str | None = None, place: Mapping[str, Any] | None = None
-    ) -> bool:
-        self.places.append(place)
+    def admit(self, folder: RunFolder, parent_run_id: str, place: Mapping[str, Any]) -> None:
+        self.places[folder.run_id] = place
+
+    def publish(self, folder: RunFolder, parent_run_id: str | None = None) -> bool:
         if self.reachable:
             self.published.append(folder.run_id)
         return self.reachable
@@ -52,15 +52,13 @@ def test_ended_run_is_published_once(tmp_path: Path, view: FakeView, books: Book
     assert view.published == ["0"]
 
 
-def test_run_is_published_with_its_place_in_this_sweep_while_it_lives_and_at_its_end(
+def test_a_run_has_its_place_in_the_sweep_before_anything_is_published(
     tmp_path: Path, view: FakeView, books: Books
 ) -> None:
     place = {"cell": {"peft": "lora"}, "trial": 3}
+    view.reachable = False
     books.admitted(folder(tmp_path), place)
-    books.publish([folder(tmp_path)])
-    books.ended(folder(tmp_path))
-    books.publish([])
-    assert view.places == [place, place]
+    assert (view.places, view.published) == ({"0": place}, [])
 
 
 def test_live_runs_are_published_every_few_seconds(tmp_path: Path, view: FakeView, books: Books) -> None:

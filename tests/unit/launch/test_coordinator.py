@@ -16,13 +16,19 @@ from sweeper.config import RunConfig
 from sweeper.launch.books import Books
 from sweeper.launch.coordinator import Coordinator
 from sweeper.launch.devices import SlotPlan
-from sweeper.launch.group import DataSize
+from sweeper.launch.group import DataSize, Waiting
+from sweeper.launch.memory import MemoryLimits
 from sweeper.launch.progress import PlainProgress
-from sweeper.launch.slots import Ended, Slot
+from sweeper.launch.retry import Retries
+from sweeper.launch.run_lock import RunLock
+from sweeper.launch.slots import Ended, GroupSettings, Judged, Slot
 from sweeper.launch.stop import Stop, Stopped
+from sweeper.launch.waiting_room import WaitingRoom
+from sweeper.launch.watchdog import Watchdog
 from sweeper.search.options import LauncherOptions
 from sweeper.search.study import RunResult, TrialRuns
 from sweeper.tracking.run_folder import RunFolder, RunIdentity
+from sweeper.training.control import Assignment, Departure
 
 LORA = {"name": "lora", "method": "adapter", "type": "LORA"}
 DATA = {"source": "files", "digest": "d" * 64}
@@ -34,12 +40,31 @@ class FakeSweep:
 
     trials: Sequence[Sequence[tuple[int, Any]]]
     launcher: LauncherOptions = field(default_factory=lambda: LauncherOptions(max_group=2))
-    objective: str = "eval/accuracy"
+    objectives: list[str] = field(default_factory=lambda: ["eval/accuracy"])
     num_failed: int = 0
     num_left_failed: int = 0
     cell: dict[str, Any] = field(default_factory=dict)
     asked: int = 0
     told: dict[int, list[RunResult]] = field(default_factory=dict)
+    prunes_by: str | None = None
+    worst: float = 0.0  # a reported value below it prunes the trial
+    reported: list[tuple[int, int, int, float]] = field(default_factory=list)  # trial, replicate, step, value
+    sweep_id: str = "5eed5eed00"
+    objective: str = "eval/accuracy"
+
+    def report(self, trial: TrialRuns, replicate: int, step: int, value: float) -> str | None:
+        self.reported.append((trial.number, replicate, step, value))
+        return f"hopeless at step {step}" if value < self.worst else None
+
+    def renew(self) -> None: ...
+
+    def store_pareto(self) -> None: ...
+
+    def notes_so_far(self) -> list[str]:
+        return []
+
+    def missing(self) -> dict[str, int]:
+        return {"train_size=100": len(self.trials) - len(self.told)} if len(self.told) < len(self.trials) else {}
 
     def ask(self) -> TrialRuns | None:
         if self.asked == len(self.trials):
@@ -60,6 +85,15 @@ class FakeSweep:
 @dataclass
 class FakeRuns:
     root: Path
+    costs: Mapping[int, float] = field(default_factory=dict)  # by seed
+    families: Mapping[int, tuple[str, float]] = field(default_factory=dict)  # seed -> family and epochs
+    keys: Mapping[int, str] = field(default_factory=dict)  # seed -> group key
+
+    def waiting(self, run_id: str, config: RunConfig) -> Waiting:
+        family, epochs = self.families.get(config.seed, (None, 0.0))
+        return Waiting(
+            run_id, self.keys.get(config.seed, "key"), self.costs.get(config.seed, 1.0), family, epochs, examples=4
+        )
 
     def data(self, _: RunConfig) -> Any:
         return SimpleNamespace(size=DataSize(1000, 100, 100))
@@ -76,6 +110,10 @@ class FakeSlots:
     plan: SlotPlan
     slots: list[Slot] = field(init=False)
     trained: list[list[str]] = field(default_factory=list)
+    shares: list[float] = field(default_factory=list)
+    joined: list[str] = field(default_factory=list)
+    verdicts: list[dict[str, str]] = field(default_factory=list)  # run id -> why it leaves
+    told_to_leave: dict[str, Departure] = field(default_factory=dict)
     stopped: bool = False
 
     def __post_init__(self) -> None:
@@ -83,46 +121,80 @@ class FakeSlots:
 
     @property
     def free(self) -> list[Slot]:
-        return [slot for slot in self.slots if not slot.folders]
+        return [slot for slot in self.slots if not slot.assignments]
 
     @property
     def busy(self) -> list[Slot]:
-        return [slot for slot in self.slots if slot.folders]
+        return [slot for slot in self.slots if slot.assignments]
 
-    def train(self, slot: Slot, folders: Sequence[RunFolder], *, threads: int) -> None:
-        assert threads >= 1
-        slot.folders = folders
-        self.trained.append([folder.run_id for folder in folders])
+    def training(self, run_id: str) -> Slot | None:
+        return next((slot for slot in self.busy if run_id in slot.run_ids), None)
+
+    def train(self, slot: Slot, assignments: Sequence[Assignment], settings: GroupSettings) -> None:
+        assert settings.threads >= 1
+        slot.assignments = list(assignments)
+        self.trained.append(slot.trained_ids)
+        self.shares.append(settings.memory_share)
+
+    def join(self, slot: Slot, assignment: Assignment) -> None:
+        slot.assignments.append(assignment)
+        self.joined.append(assignment.folder.run_id)
+
+    def leave(self, slot: Slot, departures: Mapping[str, Departure]) -> None:
+        assert set(departures) <= set(slot.run_ids)
+        self.told_to_leave |= departures
+
+    def verdict(self, slot: Slot, departures: Mapping[str, Departure]) -> None:
+        self.verdicts.append({run_id: departure.detail for run_id, departure in departures.items()})
+
+    def kill(self, slot: Slot, why: str) -> None:
+        slot.doomed = why
 
     def wait(self, _: float) -> list[Ended]:
         slot = self.busy[0]
-        folders, slot.folders = slot.folders, ()
+        assignments, run_ids, slot.assignments = slot.assignments, slot.run_ids, []
+        if slot.doomed is not None:
+            return [Ended(run_ids, slot.doomed, doomed=True)]
         death = short = None
+        folders = [folder for assignment in assignments for folder in (assignment.folder, *assignment.readings)]
         for folder in folders:
             folder.started(slot.number)
-            match folder.identity.params["does"]:
-                case ["fits", int(most), float(accuracy)]:  # in memory, with no more runs beside it
-                    if len(folders) > most:
-                        short = f"8 EiB in a group of {len(folders)} runs"
-                        continue
-                    folder.metrics(1, {"eval/accuracy": accuracy})
-                    folder.finish("COMPLETE")
-                case float(accuracy):
-                    folder.metrics(1, {"eval/accuracy": accuracy})
-                    folder.finish("COMPLETE")
-                case "fail":
-                    folder.finish("FAILED", "out of memory", "8 EiB", "Traceback ...")
-                case "die":
-                    death = "worker process 7 was ended by SIGKILL"
-                case "stop":
-                    slot.folders = folders
-                    raise Stopped(15)
-                case "break":
-                    raise RuntimeError("a bug")
-        return [Ended(folders, death, out_of_memory=short)]
+            does = folder.identity.params["does"]
+            does = does if isinstance(does, list) else [does]
+            if does == ["stop"]:
+                slot.assignments = assignments
+                raise Stopped(15)
+            if does == ["break"]:
+                raise RuntimeError("a bug")
+            if does == ["die"] or (does[:1] == ["die once"] and folder.last("worker_died") is None):
+                death = "worker process 7 was ended by SIGKILL"
+                break
+            if does[:1] == ["fits"] and len(folders) > does[1]:  # in memory, with no more runs beside it
+                short = f"8 EiB in a group of {len(folders)} runs"
+            elif does[:1] == ["fits share"] and self.shares[-1] > does[1]:  # of the examples
+                short = "8 EiB"
+            else:
+                end(folder, does)
+        if death is not None:
+            return [Ended(run_ids, death)]
+        return [Ended(run_ids, out_of_memory=short, done=run_ids)]
 
     def stop(self) -> None:
         self.stopped = True
+
+
+def end(folder: RunFolder, does: Any) -> None:
+    if does == ["fail"]:
+        folder.finish("FAILED", "out of memory", "8 EiB", "Traceback ...")
+    elif does[0] == "error":
+        folder.finish("FAILED", "error", does[1], "Traceback ...")
+    elif does != ["forget"]:
+        complete(folder, does[-1])
+
+
+def complete(folder: RunFolder, accuracy: float) -> None:
+    folder.metrics(1, {"eval/accuracy": accuracy})
+    folder.finish("COMPLETE")
 
 
 @dataclass
@@ -131,8 +203,10 @@ class FakeView:
     closed: list[str] = field(default_factory=list)
     places: list[Any] = field(default_factory=list)
 
-    def publish(self, folder: RunFolder, _: str | None = None, place: Mapping[str, Any] | None = None) -> bool:
+    def admit(self, folder: RunFolder, _: str, place: Mapping[str, Any]) -> None:
         self.places.append(place)
+
+    def publish(self, folder: RunFolder, _: str | None = None) -> bool:
         self.published.append((folder.run_id, str(folder.state())))
         return True
 
@@ -142,7 +216,7 @@ class FakeView:
 
 @dataclass
 class Scene:
-    root: Path
+    runs: FakeRuns
     sweep: FakeSweep
     slots: FakeSlots
     view: FakeView
@@ -151,13 +225,16 @@ class Scene:
     def coordinator(self) -> Coordinator:
         console = Console(file=self.text, width=400)
         progress = PlainProgress(console, None)
-        parts: Any = (self.sweep, FakeRuns(self.root), self.slots, Books(self.view, "parent"), progress, Stop())
-        return Coordinator(*parts)
+        memory = MemoryLimits()
+        parts: Any = (self.sweep, self.runs, self.slots, Books(self.view, "parent"), progress, Stop())
+        room = WaitingRoom(self.sweep.launcher.max_group, memory)
+        watchdog: Any = Watchdog(self.sweep.launcher, self.slots)  # type: ignore[arg-type]
+        return Coordinator(*parts, room, Retries(self.sweep.launcher.retries, memory), watchdog)
 
 
 def scene(root: Path, *trials: Sequence[tuple[int, Any]], num_slots: int = 1) -> Scene:
     slots = FakeSlots(SlotPlan(num_slots, None, num_slots, None))
-    return Scene(root, FakeSweep(trials), slots, FakeView(), io.StringIO())
+    return Scene(FakeRuns(root), FakeSweep(trials), slots, FakeView(), io.StringIO())
 
 
 def test_every_trial_is_trained_told_and_published(tmp_path: Path) -> None:
@@ -187,7 +264,7 @@ def test_last_runs_are_spread_over_the_slots(tmp_path: Path) -> None:
 def test_objective_of_each_replicate_is_told_in_order(tmp_path: Path) -> None:
     stage = scene(tmp_path, [(0, 0.25), (1, 0.75)])
     stage.coordinator().run()
-    assert [result.objective for result in stage.sweep.told[0]] == [0.25, 0.75]
+    assert [result.objectives["eval/accuracy"] for result in stage.sweep.told[0]] == [0.25, 0.75]
 
 
 def test_failed_run_is_told_and_listed_and_the_sweep_goes_on(tmp_path: Path) -> None:
@@ -201,12 +278,39 @@ def test_failed_run_is_told_and_listed_and_the_sweep_goes_on(tmp_path: Path) -> 
     assert "out of memory - 8 EiB; traceback in" in last
 
 
-def test_runs_of_a_dead_worker_fail_as_killed(tmp_path: Path) -> None:
-    stage = scene(tmp_path, [(0, 0.5)], [(1, "die")], [(2, 0.5)])
+def test_run_whose_worker_died_gets_another(tmp_path: Path) -> None:
+    stage = scene(tmp_path, [(0, ["die once", 0.5])], [(1, 0.5)])
+    assert stage.coordinator().run() == 0
+    assert [len(group) for group in stage.slots.trained] == [2, 2], "what its neighbour had was lost as well"
+    assert "worker process 7 was ended by SIGKILL; 2 runs once more" in stage.text.getvalue()
+
+
+def test_run_that_kills_every_worker_fails_and_its_neighbours_do_not(tmp_path: Path) -> None:
+    stage = scene(tmp_path, [(0, "die")], [(1, 0.5)])
     assert stage.coordinator().run() == 1
-    assert stage.sweep.states() == {0: ["COMPLETE"], 1: ["FAILED"], 2: ["COMPLETE"]}
-    assert stage.sweep.told[1][0].reason == "killed"
-    assert "worker process 7 was ended by SIGKILL" in stage.text.getvalue()
+    assert [len(group) for group in stage.slots.trained] == [2, 2, 1, 1], "the last chance is one alone"
+    assert stage.sweep.states() == {0: ["FAILED"], 1: ["COMPLETE"]}
+    assert stage.sweep.told[0][0].reason == "killed"
+    assert "worker process 7 was ended by SIGKILL (3 times)" in stage.text.getvalue()
+
+
+def test_deaths_of_an_earlier_process_count(tmp_path: Path) -> None:
+    stage = scene(tmp_path, [(0, "die")])
+    coordinator = stage.coordinator()
+    for _ in range(2):
+        coordinator.hand_out()
+        for ended in stage.slots.wait(0):
+            coordinator.receive(ended)
+    again = scene(tmp_path, [(0, "die")])
+    assert again.coordinator().run() == 1
+    assert len(again.slots.trained) == 1
+
+
+def test_no_retries_when_none_are_wanted(tmp_path: Path) -> None:
+    stage = scene(tmp_path, [(0, "die")])
+    stage.sweep.launcher = LauncherOptions(retries=0)
+    assert stage.coordinator().run() == 1
+    assert len(stage.slots.trained) == 1
 
 
 def test_run_without_an_end_is_an_error(tmp_path: Path) -> None:
@@ -251,7 +355,7 @@ def test_complete_run_is_taken_from_disk(tmp_path: Path) -> None:
     again = scene(tmp_path, [(0, 0.5)], [(1, 0.75)])
     assert again.coordinator().run() == 0
     assert [len(group) for group in again.slots.trained] == [1]
-    assert again.sweep.told[0][0].objective == 0.5
+    assert again.sweep.told[0][0].objectives == {"eval/accuracy": 0.5}
     assert "already there: sst2-mini-lora-full-s0" in again.text.getvalue()
 
 
@@ -306,12 +410,11 @@ def test_stopped_sweep_goes_on_where_it_ended(tmp_path: Path) -> None:
 
 def finish_all(slots: FakeSlots) -> Ended:
     slot = slots.busy[0]
-    folders, slot.folders = slot.folders, ()
-    for folder in folders:
-        folder.started(slot.number)
-        folder.metrics(1, {"eval/accuracy": 0.5})
-        folder.finish("COMPLETE")
-    return Ended(folders)
+    run_ids, assignments, slot.assignments = slot.run_ids, slot.assignments, []
+    for assignment in assignments:
+        assignment.folder.started(slot.number)
+        complete(assignment.folder, 0.5)
+    return Ended(run_ids, done=run_ids)
 
 
 def test_bug_of_the_coordinator_ends_the_workers_and_comes_out(tmp_path: Path) -> None:
@@ -320,3 +423,199 @@ def test_bug_of_the_coordinator_ends_the_workers_and_comes_out(tmp_path: Path) -
         stage.coordinator().run()
     assert stage.slots.stopped
     assert stage.view.closed == ["KILLED"]
+
+
+def test_the_same_error_in_the_first_three_runs_stops_the_sweep(tmp_path: Path) -> None:
+    stage = scene(tmp_path, *([(seed, ["error", f"ValueError: row {seed} has no label"])] for seed in range(6)))
+    assert stage.coordinator().run() == 1
+    assert sum(len(group) for group in stage.slots.trained) == 4, "two groups of two: the third run tells"
+    assert "failed with the same error (ValueError: row 0 has no label)" in stage.text.getvalue()
+    assert stage.slots.stopped
+    assert stage.view.closed == ["KILLED"]
+    assert len(stage.sweep.told) == 4
+
+
+def test_different_errors_do_not_stop_the_sweep(tmp_path: Path) -> None:
+    does = [["error", "ValueError: a"], ["error", "KeyError: b"], ["error", "ValueError: a"], 0.5, 0.5]
+    stage = scene(tmp_path, *([(seed, what)] for seed, what in enumerate(does)))
+    assert stage.coordinator().run() == 1
+    assert len(stage.sweep.told) == 5
+
+
+def test_run_that_lacks_memory_alone_gets_smaller_forwards(tmp_path: Path) -> None:
+    stage = scene(tmp_path, [(0, ["fits share", 0.25, 0.5])], [(1, ["fits share", 0.25, 0.5])])
+    stage.sweep.launcher = LauncherOptions(max_group=1)
+    assert stage.coordinator().run() == 0
+    assert stage.slots.shares == [1.0, 0.5, 0.25, 0.25], "what was learnt holds for the next run"
+    assert "trying 0.25 of the examples in one forward, the same batch size" in stage.text.getvalue()
+
+
+def test_run_that_lacks_memory_for_one_example_fails(tmp_path: Path) -> None:
+    stage = scene(tmp_path, [(0, ["fits share", 0.0, 0.5])])
+    assert stage.coordinator().run() == 1
+    assert stage.slots.shares == [1.0, 0.5, 0.25, 0.125, 0.0625]
+    assert stage.sweep.told[0][0].reason == "out of memory"
+
+
+def test_freed_place_is_taken_while_the_group_trains(tmp_path: Path) -> None:
+    stage = scene(tmp_path, *([(seed, 0.5)] for seed in range(4)))
+    coordinator = stage.coordinator()
+    stage.runs.costs = {0: 10.0, 1: 1.0, 2: 2.0, 3: 2.0}
+    coordinator.hand_out()
+    folder = stage.slots.busy[0].assignments[1].folder
+    assert folder.identity.config["seed"] == 1
+    folder.started(0)
+    complete(folder, 0.5)
+    coordinator.follow()
+    coordinator.hand_out()
+    assert [run_id.split("-s")[1][0] for run_id in stage.slots.joined] == ["2"], "one place, one more trial is asked"
+    assert stage.sweep.asked == 3
+    assert coordinator.run() == 0
+    assert stage.sweep.states() == {number: ["COMPLETE"] for number in range(4)}
+
+
+def test_freed_place_stays_empty_where_another_slot_is_free_sooner(tmp_path: Path) -> None:
+    stage = scene(tmp_path, *([(seed, 0.5)] for seed in range(3)), num_slots=2)
+    stage.runs.costs, stage.runs.keys = {0: 100.0, 1: 2.0, 2: 50.0}, {1: "another"}
+    stage.sweep.launcher = LauncherOptions(max_group=1)
+    coordinator = stage.coordinator()
+    coordinator.hand_out()
+    coordinator.room.max_group = 2
+    coordinator.hand_out()
+    assert len(coordinator.room.runs) == 1, "asked for, since there are places"
+    assert stage.slots.joined == []
+
+
+def test_run_that_came_too_late_to_join_is_trained_afterwards(tmp_path: Path) -> None:
+    stage = scene(tmp_path, [(0, 0.5)], [(1, 0.5)])
+    stage.sweep.launcher = LauncherOptions(max_group=1)
+    coordinator = stage.coordinator()
+    coordinator.hand_out()
+    coordinator.ask()
+    late = coordinator.assignment(next(iter(coordinator.room.families.values())))
+    slot = stage.slots.busy[0]
+    first = slot.assignments[0].folder
+    slot.assignments = [slot.assignments[0], late]
+    first.started(0)
+    complete(first, 0.5)
+    run_ids, slot.assignments = slot.run_ids, []
+    coordinator.receive(Ended(run_ids, done=[first.run_id]))
+    assert coordinator.run() == 0
+    assert stage.slots.trained[1:] == [[late.folder.run_id]]
+
+
+def test_pruned_run_leaves_and_its_trial_is_told(tmp_path: Path) -> None:
+    stage = scene(tmp_path, [(0, 0.5)], [(1, 0.5)])
+    stage.sweep.prunes_by, stage.sweep.worst = "step", 0.4
+    coordinator = stage.coordinator()
+    coordinator.hand_out()
+    slot = stage.slots.busy[0]
+    good, bad = (assignment.folder for assignment in slot.assignments)
+    for folder, value in ((good, 0.6), (bad, 0.3)):
+        folder.started(0)
+        folder.metrics(10, {"eval/accuracy": value})
+    coordinator.judge(Judged(slot, [good.run_id, bad.run_id]))
+    assert stage.slots.verdicts == [{bad.run_id: "hopeless at step 10"}]
+    assert stage.sweep.reported == [(0, 0, 10, 0.6), (1, 0, 10, 0.3)]
+    bad.finish("PRUNED", None, "hopeless at step 10")
+    coordinator.follow()
+    assert stage.sweep.states() == {1: ["PRUNED"]}
+    assert stage.slots.told_to_leave == {}, "the group knows already"
+
+
+def test_replicates_of_a_hopeless_trial_end_wherever_they_are(tmp_path: Path) -> None:
+    stage = scene(tmp_path, [(0, 0.3), (1, 0.5), (2, 0.5), (3, 0.5)], num_slots=1)
+    stage.sweep.prunes_by, stage.sweep.worst = "replicate", 0.4
+    coordinator = stage.coordinator()
+    coordinator.hand_out()
+    first, second = (assignment.folder for assignment in stage.slots.busy[0].assignments)
+    first.started(0)
+    complete(first, 0.3)
+    coordinator.follow()
+    assert list(stage.slots.told_to_leave) == [second.run_id], "in training"
+    second.started(0)
+    second.finish("PRUNED", None, "hopeless at step 0")
+    coordinator.follow()
+    assert stage.sweep.states() == {0: ["COMPLETE", "PRUNED", "PRUNED", "PRUNED"]}, "the others never began"
+    assert coordinator.room.runs == {}
+
+
+def test_runs_that_differ_in_epochs_are_one_and_what_was_not_read_is_trained(tmp_path: Path) -> None:
+    stage = scene(tmp_path, [(0, 0.5)], [(1, 0.5)], [(2, 0.5)])
+    stage.sweep.launcher = LauncherOptions(max_group=1)
+    stage.runs.families = {0: ("one", 50.0), 1: ("one", 10.0), 2: ("two", 1.0)}
+    coordinator = stage.coordinator()
+    coordinator.hand_out()
+    [assignment] = stage.slots.busy[0].assignments
+    assert assignment.folder.identity.config["seed"] == 0
+    assert [reading.identity.config["seed"] for reading in assignment.readings] == [1]
+    run_ids, stage.slots.busy[0].assignments = stage.slots.busy[0].run_ids, []
+    assignment.folder.started(0)
+    complete(assignment.folder, 0.5)
+    coordinator.receive(Ended(run_ids, done=[assignment.folder.run_id]))
+    assert coordinator.run() == 0
+    assert stage.sweep.states() == {number: ["COMPLETE"] for number in range(3)}
+    assert assignment.readings[0].run_id in [run_id for group in stage.slots.trained[1:] for run_id in group]
+
+
+def test_run_of_another_process_is_waited_for_and_taken(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("sweeper.launch.waiting_room.HELD_S", 0.0)
+    stage = scene(tmp_path, [(0, 0.5)])
+    coordinator = stage.coordinator()
+    coordinator.hand_out()
+    [assignment] = stage.slots.busy[0].assignments
+    run_ids, stage.slots.busy[0].assignments = stage.slots.busy[0].run_ids, []
+    lock = RunLock.take(assignment.folder.path)
+    assert lock is not None
+    coordinator.receive(Ended(run_ids, busy={assignment.folder.run_id: "process 7 on another"}))
+    coordinator.look_at_held()
+    assert list(coordinator.room.held) == [assignment.folder.run_id]
+    complete(assignment.folder, 0.75)
+    lock.release()
+    assert coordinator.run() == 0
+    assert stage.sweep.told[0][0].objectives == {"eval/accuracy": 0.75}
+    assert len(stage.slots.trained) == 1
+    assert "process 7 on another trains it" in stage.text.getvalue()
+
+
+def test_spent_budget_asks_for_no_more_and_says_what_is_missing(tmp_path: Path) -> None:
+    stage = scene(tmp_path, *([(seed, 0.5)] for seed in range(5)))
+    coordinator = stage.coordinator()
+    coordinator.hand_out()
+    coordinator.deadline_s = 0.0
+    assert coordinator.run() == 0
+    assert len(stage.sweep.told) == 2
+    assert "trials that are missing: 3 of train_size=100" in stage.text.getvalue()
+    assert stage.view.closed == ["KILLED"], "not finished; the same command goes on"
+
+
+def test_run_over_its_time_is_told_to_leave(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    stage = scene(tmp_path, [(0, 0.5)])
+    stage.sweep.launcher = LauncherOptions(run_minutes=1, stalled_minutes=None)
+    coordinator = stage.coordinator()
+    coordinator.hand_out()
+    coordinator.watchdog.look(coordinator.live)
+    assert stage.slots.told_to_leave == {}
+    [run_id] = coordinator.live
+    coordinator.watchdog.began_s[run_id] -= 61
+    coordinator.watchdog.look(coordinator.live)
+    assert stage.slots.told_to_leave[run_id].reason == "timeout"
+    coordinator.watchdog.told_s[run_id] -= 61
+    coordinator.watchdog.look(coordinator.live)
+    assert stage.slots.busy[0].doomed == "longer than hydra.launcher.run_minutes=1", "it did not listen"
+    assert coordinator.run() == 1
+    assert stage.sweep.told[0][0].reason == "timeout"
+
+
+def test_silent_group_loses_its_worker_and_gets_another(tmp_path: Path) -> None:
+    stage = scene(tmp_path, [(0, 0.5)])
+    stage.sweep.launcher = LauncherOptions(stalled_minutes=1)
+    coordinator = stage.coordinator()
+    coordinator.hand_out()
+    [run_id] = coordinator.live
+    coordinator.watchdog.began_s[run_id] -= 61
+    coordinator.watchdog.look(coordinator.live)
+    assert stage.slots.busy[0].doomed is None, "the attempt was heard of when it began"
+    coordinator.live[run_id].heard_s -= 61
+    coordinator.watchdog.look(coordinator.live)
+    assert "stalled_minutes=1" in str(stage.slots.busy[0].doomed)

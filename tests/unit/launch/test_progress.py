@@ -59,7 +59,7 @@ def test_line_of_a_run_whose_group_lacked_memory_says_what_it_waits_for() -> Non
     status = RunStatus("run")
     for event in (step(50), {"event": "out_of_memory", "detail": "8 EiB"}):
         status.take(event)
-    assert status.line(now=0).startswith("run: waiting for a smaller group")
+    assert status.line(now=0).startswith("run: waiting for more memory")
 
 
 def test_time_left_is_unknown_before_the_first_step() -> None:

@@ -35,4 +35,4 @@ def test_prompts_that_read_other_columns_read_other_data(config: RunConfig) -> N
         asked = asking(config, prompt)
         source = sources.resolve(asked.task, asked.data_dir, embedded_model=False)
         assert runs.data(asked).digest == sources.load(source, asked.task).digest
-    assert len(runs.sources) == 2, "the rows of the same columns are read once"
+    assert len(runs._data) == 2, "the rows of the same columns are read once"

@@ -44,11 +44,16 @@ def empty_studies(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture
 def make_sweep(loader: ConfigLoader, small_data: Path, empty_studies: Path, tmp_path: Path) -> Callable[..., Sweep]:
-    """`make_sweep("peft.r=4,8")`: that command with -m, one train size, on the small data, below tmp_path."""
+    """`make_sweep("peft.r=4,8")`: that command with -m, one train size, on the small data, below tmp_path.
+
+    Unless the command says so, no best point is run again on fresh seeds.
+    """
 
     def make(*overrides: str, is_sweep: bool = True) -> Sweep:
         keys = {override.lstrip("+").partition("=")[0] for override in overrides}
         given = [f"data_dir={small_data}", "task.selection_size=20", f"output_dir={tmp_path / 'out'}"]
+        if is_sweep:
+            given.append("hydra.sweeper.confirm_seeds=0")
         if "task.train_size" not in keys:
             given.append("task.train_size=20")
         if is_sweep and "output_dir" not in keys and not (tmp_path / "out").exists():

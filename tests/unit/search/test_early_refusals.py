@@ -209,3 +209,8 @@ def test_a_model_of_the_hub_without_a_copy_while_offline(
     assert make_sweep("model=llama_3_2_1b").num_trials == 1
     monkeypatch.setenv("HF_HUB_OFFLINE", "0")
     assert make_sweep("model=gemma_2_2b_it").num_trials == 1
+
+
+def test_an_interval_over_whole_numbers(make_sweep: MakeSweep) -> None:
+    refused(make_sweep, "must be a whole number", "train.max_steps=interval(20,400)", "hydra.sweeper.n_trials=3")
+    make_sweep("train.max_steps=range(20,401)", "hydra.sweeper.n_trials=3")

@@ -9,7 +9,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from sweeper.checks import ConfigError
-from sweeper.search.space import Axis, Cell, Dimension, Role, Space, product, read_axis
+from sweeper.search.grammar import read_axis
+from sweeper.search.space import Axis, Cell, Dimension, Role, Space, product
 
 
 def axis(text: str, *, is_group: bool = False) -> Axis:

@@ -63,6 +63,10 @@ def test_every_format_gives_the_same_rows_and_the_right_count(tmp_path: Path, en
     assert sources.count_rows(source, "train") == sources.count_rows(source, "test") == 6
     assert source.description == f"files train.{ending}, dev.{ending}"
     assert files.columns(source.files["train"], "key") == ["sentence", "label"]
+    sampled = [row["sentence"] for row in files.sample(source.files["train"], "key", 3)]
+    texts = [text for text, _ in ROWS]
+    assert 2 <= len(sampled) <= 3
+    assert sampled == [text for text in texts if text in sampled]
     sources.check_columns(source, config)
 
 

@@ -8,6 +8,8 @@ import pytest
 import yaml
 
 from sweeper.config import RunConfig
+from sweeper.tracking.process_mark import ProcessMark
+from sweeper.tracking.provenance import code_version
 from sweeper.tracking.run_folder import RunFolder, RunIdentity, RunState, make_run_id
 from tests.synthetic_runs import SyntheticRun
 
@@ -18,8 +20,8 @@ def folder_of(tmp_path: Path, **fields: object) -> RunFolder:
 
 def test_the_run_id_is_readable_and_the_same_every_time() -> None:
     config = SyntheticRun(model="Llama-2-7b chat!", train_size="full").config()
-    first = make_run_id(config, "abc")
-    assert first == make_run_id(config, "abc")
+    first = make_run_id(config, "abc", "c0de")
+    assert first == make_run_id(config, "abc", "c0de")
     assert first.startswith("sst2-llama-2-7b-chat-lora-full-s0-")
     assert set(first) <= set("abcdefghijklmnopqrstuvwxyz0123456789.-")
 
@@ -27,8 +29,29 @@ def test_the_run_id_is_readable_and_the_same_every_time() -> None:
 def test_the_run_id_changes_with_the_numbers_and_not_with_the_place() -> None:
     config, moved, tuned = RunConfig(), RunConfig(output_dir="elsewhere"), RunConfig()
     tuned.train.learning_rate = 1e-2
-    assert make_run_id(config, "abc") == make_run_id(moved, "abc")
-    assert len({make_run_id(config, "abc"), make_run_id(tuned, "abc"), make_run_id(config, "other data")}) == 3
+    assert make_run_id(config, "abc", "c0de") == make_run_id(moved, "abc", "c0de")
+    asked = [(config, "abc", "c0de"), (tuned, "abc", "c0de"), (config, "other data", "c0de"), (config, "abc", "other")]
+    assert len({make_run_id(*run) for run in asked}) == 4
+
+
+def test_a_run_is_known_by_the_version_of_its_code() -> None:
+    data = {"source": "x", "digest": "y"}
+    default = RunIdentity.of(RunConfig(), data)
+    assert default.code["version"] == code_version()
+    assert RunIdentity.of(RunConfig(), data, code={"version": code_version(), "commit": "c"}).run_id == default.run_id
+    assert RunIdentity.of(RunConfig(), data, code={"version": "other"}).run_id != default.run_id
+
+
+def test_a_run_joins_a_sweep_once(tmp_path: Path) -> None:
+    folder = folder_of(tmp_path, sweep_id="a")
+    own = {"cell": folder.identity.cell, "trial": 0}
+    folder.join("a", own)
+    assert folder.read() == ([], 0), "run.json has it already"
+    place = {"cell": {"peft": "lora"}, "trial": 4, "confirms": 2}
+    for _ in range(2):
+        folder.join("b", place)
+    assert len(folder.read()[0]) == 1
+    assert RunFolder.open(folder.path).places() == {"a": own, "b": place}
 
 
 def test_the_identity_comes_back_as_it_was_written(tmp_path: Path) -> None:
@@ -49,6 +72,15 @@ def test_a_folder_that_is_there_is_reopened_with_its_events(tmp_path: Path) -> N
 def test_opening_what_is_no_run_folder_says_so(tmp_path: Path) -> None:
     with pytest.raises(FileNotFoundError, match="not a run folder"):
         RunFolder.open(tmp_path)
+
+
+def test_a_start_says_which_process_it_was(tmp_path: Path) -> None:
+    folder = folder_of(tmp_path)
+    folder.started(slot=0)
+    folder.started(slot=0, memory_share=0.5)
+    whole, shared = folder.read()[0]
+    assert ProcessMark.from_dict(whole["mark"]) == ProcessMark.own()
+    assert ("memory_share" in whole, shared["memory_share"]) == (False, 0.5)
 
 
 def test_the_state_is_that_of_the_last_start(tmp_path: Path) -> None:

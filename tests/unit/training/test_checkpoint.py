@@ -9,7 +9,7 @@ import pytest
 import torch
 from torch import nn
 
-from sweeper.training.checkpoint import Checkpoint, latest_checkpoint, load_best, save_best, save_checkpoint
+from sweeper.training.checkpoint import Checkpoint, load_best, load_checkpoint, save_best, save_checkpoint, steps_kept
 
 
 def trained() -> tuple[nn.Linear, torch.optim.AdamW]:
@@ -27,9 +27,14 @@ def save(folder: Path, step: int, **progress: object) -> None:
     save_checkpoint(folder, step, Checkpoint(dict(weights), optimizer.state_dict(), {"step": step} | progress))
 
 
+def newest(folder: Path) -> Checkpoint | None:
+    kept = steps_kept(folder)
+    return load_checkpoint(folder, kept[0]) if kept else None
+
+
 def test_optimizer_state_comes_back_exactly(tmp_path: Path) -> None:
     save(tmp_path, 5)
-    found = latest_checkpoint(tmp_path)
+    found = newest(tmp_path)
     assert found is not None
     _, optimizer = trained()
     expected = optimizer.state_dict()
@@ -54,7 +59,7 @@ def test_a_damaged_checkpoint_is_passed_over_for_the_one_before(tmp_path: Path, 
             if damage == "truncate"
             else content[:-3] + bytes([content[-3] ^ 1]) + content[-2:]
         )
-    found = latest_checkpoint(tmp_path)
+    found = newest(tmp_path)
     assert found is not None
     assert found.progress["step"] == 5
 
@@ -79,7 +84,7 @@ def test_everything_is_on_the_disk_before_the_checkpoint_has_its_name(
 def test_an_unfinished_write_is_invisible(tmp_path: Path) -> None:
     save(tmp_path, 5)
     (tmp_path / ".step-0000010.partial").mkdir()
-    found = latest_checkpoint(tmp_path)
+    found = newest(tmp_path)
     assert found is not None
     assert found.progress["step"] == 5
 

@@ -1,0 +1,118 @@
+"""What belongs above and below a table: warnings, where the numbers come from, and what is not in them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from analysis.choosing import Criterion
+from analysis.load import COMPLETE, DATA_DIGEST, DATA_SOURCE, DEMO, DETAIL, PRUNED, Run
+from analysis.rows import ACCURACY, TEST_EXAMPLES, Row, mean_of
+
+SHARED, UNCONFIRMED = "†", "‡"  # marks of a row
+MAX_NAMED = 3  # cells or runs that one note spells out
+
+
+def warnings(runs: Sequence[Run]) -> list[str]:
+    demo = sorted({(run.params.get("task.name", "?"), run.tags.get(DATA_SOURCE, "?")) for run in runs
+                   if run.tags.get(DEMO) == "true"})  # fmt: skip
+    lines = [f"DEMO DATA, not {_shown_name(task)}: {source}" for task, source in demo]
+    if len({entry["digest"] for entry in data_of(runs)}) > 1:
+        lines.append("NOT COMPARABLE: these runs did not read the same data (see the digests below)")
+    return lines
+
+
+def _shown_name(task: str) -> str:
+    return {"sst2": "SST-2"}.get(task, task)
+
+
+def data_of(runs: Sequence[Run]) -> list[dict[str, str]]:
+    """Source and digest of everything that was read."""
+    found = sorted({(run.tags.get(DATA_SOURCE, "?"), run.tags.get(DATA_DIGEST, "?")) for run in runs})
+    return [{"source": source, "digest": digest} for source, digest in found]
+
+
+def data_lines(runs: Sequence[Run]) -> list[str]:
+    return [f"Data: {entry['source']} (sha256 {entry['digest'][:12]})" for entry in data_of(runs)]
+
+
+def below(rows: Sequence[Row], runs: Sequence[Run], criterion: Criterion) -> list[str]:
+    lines = data_lines(runs)
+    sizes = sorted({int(run.metrics[TEST_EXAMPLES]) for run in runs if TEST_EXAMPLES in run.metrics})
+    rows_of_test = f", {' or '.join(f'{size:,}' for size in sizes)} rows" if sizes else ""
+    lines.append(f"Evaluation: the test split{rows_of_test}; an irregular output counts as wrong; F1 is macro.")
+    if any(row.chosen for row in rows):
+        by = criterion.objective
+        if criterion.objective_std:
+            by += f" (the mean, {criterion.objective_std:g} standard deviations to the worse side)"
+        lines.append(f"Hyperparameters: the best of each cell by {by}, on other rows than the test split.")
+    if any(row.expected > 1 for row in rows):
+        lines.append("± is the standard deviation over seeds.")
+    return [*lines, *_fresh(rows), *_not_fresh(rows), *shared(rows), *_pruned(rows), *_incomplete(runs)]
+
+
+def _fresh(rows: Sequence[Row]) -> list[str]:
+    """What the search had for the points that fresh seeds report: there they were chosen by their luck, too."""
+    before = [(row, _percent(mean_of(row.searched, ACCURACY))) for row in rows if row.searched]
+    if not before:
+        return []
+    if len(rows) == 1:
+        seeds = "mean of its search seeds" if len(rows[0].searched) > 1 else "its search seed"
+        return [f"Reported on fresh seeds; during the search the same point had {before[0][1]} ({seeds})."]
+    had = "during the search the same points had (mean of their search seeds)"
+    return [f"Reported on fresh seeds; {had} {_of_rows(before, rows)}."]
+
+
+def _percent(share: float | None) -> str:
+    return "no accuracy" if share is None else f"{100 * share:.1f}"
+
+
+def _not_fresh(rows: Sequence[Row]) -> list[str]:
+    reasons = [(row, row.unconfirmed) for row in rows if row.unconfirmed]
+    if not reasons:
+        return []
+    return [
+        f"{UNCONFIRMED} Not on fresh seeds ({_of_rows(reasons, rows)}) but on the search's own, which chose the point."
+    ]
+
+
+def shared(rows: Sequence[Row]) -> list[str]:
+    """The footnote of the rows with SHARED."""
+    sources = list(dict.fromkeys(source for row in rows for source in row.shared_with))
+    if not sources:
+        return []
+    return [f"{SHARED} Read from a longer run on its way, {_few(sources)}: "
+            "its training seconds are those up to its own end, and no additional cost."]  # fmt: skip
+
+
+def _pruned(rows: Sequence[Row]) -> list[str]:
+    """Nothing of a cell of one point, whose row says it."""
+    having = [row for row in rows if row.num_pruned and row.num_points > 1]
+    counts = [(row, f"{row.num_pruned} of {row.num_points}") for row in having]
+    if not having:
+        return []
+    if len(rows) == 1:
+        return [f"{counts[0][1]} points pruned."]
+    if len(having) <= MAX_NAMED:
+        return [f"Points pruned: {_of_rows(counts, rows)}."]
+    pruned, tried = sum(row.num_pruned for row in having), sum(row.num_points for row in having)
+    return [f"{pruned} of {tried} points pruned, in {len(having)} cells (csv and json say which)."]
+
+
+def _of_rows(texts: Sequence[tuple[Row, str]], rows: Sequence[Row]) -> str:
+    """`x`, or `mini lora 100: x; mini lora 1,000: y` where the table has other rows."""
+    return texts[0][1] if len(rows) == 1 else "; ".join(f"{row.label}: {text}" for row, text in texts)
+
+
+def _few(names: Sequence[str]) -> str:
+    more = len(names) - MAX_NAMED
+    return ", ".join(names[:MAX_NAMED]) + (f" and {more} more (csv and json name them)" if more > 0 else "")
+
+
+def _incomplete(runs: Sequence[Run]) -> list[str]:
+    """Every run that has no result, with its reason; pruned ones, which a search has many of, are counted apart."""
+    lines = []
+    for run in runs:
+        if run.state not in (COMPLETE, PRUNED):
+            detail = run.tags.get(DETAIL, "")
+            lines.append(f"{run.run_id}: {run.problem}" + (f" ({detail})" if detail else ""))
+    return lines

@@ -1,0 +1,141 @@
+"""`python -m analysis.pareto task=sst2`: what accuracy costs, the Pareto front of a sweep.
+
+task=<name>              the experiment; may be left out where there is only one
+sweep=latest             latest | all | <sweep id>
+objectives=<a>,<b>       by which points are compared; those of the sweep where it has several,
+                         else its one against perf/trainable_parameters and perf/train_s
+show=test/accuracy       metrics to read beside them, which decide nothing
+output_dir=mlruns        where the results lie
+tracking_uri=<uri>       MLflow's, where they lie elsewhere
+--format text            text | markdown | csv | latex | json
+--front                  only the points on the front
+--plot front.png         a picture of the first two objectives
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from analysis import arguments, front_table, layout, notes, selection
+from analysis.choosing import Criterion
+from analysis.front import Front, front_of
+from analysis.layout import FORMATS
+from analysis.load import DEFAULT_OBJECTIVE, BadArgument, NothingToShow, Store, Sweep, nearest
+from analysis.rows import ACCURACY, TRAIN_SECONDS
+from analysis.selection import Results
+from sweeper.metrics import NEITHER, all_metrics
+
+KEYS = ("task", "sweep", "objectives", "show", "output_dir", "tracking_uri")
+OPTIONS = {"--format": FORMATS, "--front": (), "--plot": None}
+COSTS = ("perf/trainable_parameters", TRAIN_SECONDS)
+
+
+@dataclass
+class Request:
+    task: str | None = None
+    sweep: str = "latest"
+    objectives: str = ""  # as on the command line; empty: the sweep's
+    show: str = ACCURACY
+    output_dir: str = "mlruns"
+    tracking_uri: str | None = None
+    format_name: str = FORMATS[0]
+    only_front: bool = False
+    plot: Path | None = None
+
+
+def main(words: Sequence[str]) -> int:
+    """0; 1 where there is nothing to show; 2 for a bad argument."""
+    return arguments.run(__doc__, lambda words: show(parse(words)), words)
+
+
+def parse(words: Sequence[str]) -> Request:
+    """Raises BadArgument."""
+    values = arguments.parse(words, KEYS, OPTIONS, "analysis.pareto")
+    plot = values.pop("--plot", None)
+    if plot is not None and not plot.endswith(".png"):
+        raise BadArgument(f"--plot {plot}: must end with .png")
+    format_name, only_front = values.pop("--format", FORMATS[0]), "--front" in values
+    values.pop("--front", None)
+    request = Request(format_name=format_name, only_front=only_front, plot=Path(plot) if plot else None, **values)
+    _names("show", request.show)
+    if request.objectives:
+        _objectives(request.objectives)
+    return request
+
+
+def show(request: Request) -> None:
+    """Prints it, and draws it where that was asked. Raises BadArgument, NothingToShow."""
+    store = Store(selection.address(request.output_dir, request.tracking_uri))
+    results = selection.wanted(store, request.task, request.sweep)
+    objectives = _objectives(request.objectives) if request.objectives else _default_objectives(results.sweep)
+    front = _front(results, objectives)
+    shown = front.only() if request.only_front else front
+    table = front_table.laid_out(results.title, shown, _names("show", request.show), results.runs)
+    layout.show(table, request.format_name)
+    if request.plot:
+        _draw(front, results, request.plot)
+
+
+def table_of(tracking_uri: str, *, sweep_id: str) -> None:
+    """What a sweep of several objectives prints at its end. Raises NothingToShow."""
+    results = selection.of_sweep(Store(tracking_uri), sweep_id)
+    front = _front(results, _default_objectives(results.sweep))
+    layout.show(front_table.laid_out(results.title, front, [ACCURACY], results.runs), "text")
+
+
+def _front(results: Results, objectives: Sequence[str]) -> Front:
+    criterion = replace(Criterion.of(results.sweep), objectives=tuple(objectives))
+    front = front_of(results.runs, criterion)
+    if not front.points:
+        why = front_table.left_out(front) or "no runs yet"
+        raise NothingToShow(f"{results.title}: no complete point with {', '.join(objectives)}; {why}")
+    return front
+
+
+def _default_objectives(sweep: Sweep | None) -> list[str]:
+    own = sweep.objectives if sweep else (DEFAULT_OBJECTIVE,)
+    return list(own) if len(own) > 1 else [own[0], *(cost for cost in COSTS if cost != own[0])]
+
+
+def _objectives(text: str) -> list[str]:
+    """Raises BadArgument."""
+    names = _names("objectives", text)
+    for name in names:
+        if name.startswith("test/"):
+            better = f"eval/{name.removeprefix('test/')}"
+            raise BadArgument(f"objectives={name}: the reporting split must not choose anything; use {better}, "
+                              f"and show={name} to read it beside")  # fmt: skip
+        if all_metrics()[name].direction == NEITHER:
+            raise BadArgument(f"objectives={name}: has no direction that is better")
+    if len(names) < 2:
+        raise BadArgument(f"objectives={text}: a front needs two or more; for example objectives={text},{COSTS[0]}")
+    return names
+
+
+def _names(key: str, text: str) -> list[str]:
+    """Raises BadArgument for a name that is no metric, or that stands there twice."""
+    names, known = [name.strip() for name in text.split(",")], all_metrics()
+    for name in names:
+        if name not in known:
+            fix = nearest(name, known) or "sweeper/metrics.py has them all"
+            raise BadArgument(f"{key}={name}: not a metric; {fix}")
+        if names.count(name) > 1:
+            raise BadArgument(f"{key}={text}: {name} stands there twice")
+    return names
+
+
+def _draw(front: Front, results: Results, path: Path) -> None:
+    """The title says what the warnings of the table say. Raises BadArgument for a place that can't be written."""
+    from analysis import front_plot  # matplotlib
+
+    try:
+        front_plot.draw(front, path, title="\n".join([results.title, *notes.warnings(results.runs)]))
+    except OSError as error:
+        raise BadArgument(f"--plot {path}: {error.strerror}") from error
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

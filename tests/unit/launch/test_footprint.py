@@ -1,0 +1,101 @@
+from __future__ import annotations
+
+import dataclasses
+from typing import Any
+
+import pytest
+
+from sweeper.config import ModelConfig, RunConfig, TaskConfig
+from sweeper.launch.footprint import (
+    Device,
+    Member,
+    checkpoint_bytes,
+    disk_bytes,
+    group_bytes,
+    state_bytes,
+    weight_bytes,
+)
+from sweeper.launch.group import DataSize
+from sweeper.launch.model_shape import guessed, trainable_parameters
+from sweeper.launch.workload import Text, workload
+from sweeper.peft_method import PeftMethod
+from sweeper.train_config import TrainConfig
+
+SHAPE, SIZE = guessed(7 * 10**9), DataSize(1000, 100, 50)
+TEXTS = dict.fromkeys(("train", "test"), Text(100, 300))
+GPU = Device(is_gpu=True, free_bytes=20 * 10**9)
+LORA = {"name": "lora", "method": "adapter", "type": "LORA", "r": 16, "target_modules": "all-linear"}
+QLORA = {**LORA, "quantization": {"type": "nf4", "keep_dequantized": "never"}}
+FULL = {"name": "full", "method": "full"}
+
+
+def config(peft: dict[str, Any], **train: Any) -> RunConfig:
+    return RunConfig(model=ModelConfig(hub_id="x"), task=TaskConfig(labels=["a", "b"]), peft=peft,
+                     train=TrainConfig(**train))  # fmt: skip
+
+
+def member(peft: dict[str, Any], **train: Any) -> Member:
+    asked = config(peft, **train)
+    return Member(asked, SHAPE, workload(asked, SHAPE, SIZE, TEXTS))
+
+
+def test_weights_by_their_numbers() -> None:
+    assert weight_bytes(config(LORA), SHAPE, GPU) == 2 * SHAPE.parameters
+    assert weight_bytes(config(FULL), SHAPE, GPU) == 4 * SHAPE.parameters  # trained in float32
+    assert weight_bytes(config(LORA), SHAPE, dataclasses.replace(GPU, has_bfloat16=False)) == 4 * SHAPE.parameters
+
+
+def test_nf4_is_half_a_byte_and_its_constants() -> None:
+    rest = SHAPE.parameters - SHAPE.matrices
+    assert weight_bytes(config(QLORA), SHAPE, GPU) == SHAPE.matrices * (0.5 + 0.127 / 8) + rest * 2
+
+
+@pytest.mark.parametrize(("free_gb", "kept"), [(20, False), (100, True)])
+def test_the_dequantised_copy_is_kept_where_a_quarter_of_memory_holds_it(free_gb: int, *, kept: bool) -> None:
+    auto = {**LORA, "quantization": {"type": "nf4"}}
+    device = dataclasses.replace(GPU, free_bytes=free_gb * 10**9)
+    copy = weight_bytes(config(auto), SHAPE, device) - weight_bytes(config(QLORA), SHAPE, device)
+    assert copy == pytest.approx(2 * SHAPE.matrices if kept else 0)
+
+
+@pytest.mark.parametrize(("name", "size"), [
+    ("adamw_torch", 8), ("paged_adamw_32bit", 8), ("adamw_8bit", 2), ("PagedAdamW8bit", 2), ("lion_8bit", 1),
+    ("sgd", 0), ("adafactor", 0),
+])  # fmt: skip
+def test_optimisers_keep_moments(name: str, size: float) -> None:
+    assert state_bytes(name) == size
+
+
+def test_sgd_with_momentum_keeps_one() -> None:
+    assert state_bytes("sgd", momentum=0.9) == 4
+
+
+def test_full_training_takes_16_bytes_a_weight_and_its_activations() -> None:
+    assert 16 < group_bytes([member(FULL)], GPU) / SHAPE.parameters < 20
+
+
+def test_each_run_of_a_group_adds_its_adapter_and_its_rows_but_no_weights() -> None:
+    one, two, three = (group_bytes([member(LORA)] * number, GPU) for number in (1, 2, 3))
+    trainable = trainable_parameters(PeftMethod.from_config(LORA), SHAPE)
+    assert three - two == pytest.approx(two - one)
+    assert 16 * trainable < two - one < one / 2
+
+
+def test_less_memory_with_accumulation_and_with_nf4() -> None:
+    whole, pieces = member(LORA, batch_size=64), member(LORA, batch_size=64, gradient_accumulation_steps=16)
+    assert group_bytes([pieces], GPU) < group_bytes([whole], GPU)
+    assert group_bytes([member(QLORA)], GPU) < group_bytes([member(LORA)], GPU) / 2
+
+
+def test_disk_is_the_trained_weights_and_the_records() -> None:
+    trainable = trainable_parameters(PeftMethod.from_config(LORA), SHAPE)
+    assert disk_bytes(config(LORA), SHAPE, SIZE) == pytest.approx(4 * trainable, rel=0.01)
+    assert disk_bytes(config({"method": "none"}), SHAPE, SIZE) < 10**6
+
+
+def test_checkpoints_are_two_and_the_best() -> None:
+    trainable = trainable_parameters(PeftMethod.from_config(LORA), SHAPE)
+    of = [checkpoint_bytes(config(LORA, **train), SHAPE, SIZE) / trainable for train in (
+        {"save_every": "never"}, {"save_every": 1000}, {"save_every": 50}, {"save_every": 5},
+        {"save_every": 5, "load_best_model_at_end": True, "eval_every": "epoch"})]  # 63 steps  # fmt: skip
+    assert of == [0, 0, 12, 24, 28]
