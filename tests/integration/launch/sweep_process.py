@@ -19,7 +19,7 @@ from sweeper.launch import books, start
 from sweeper.launch.books import Books
 from sweeper.launch.group import DataSize
 from sweeper.launch.runs import Data, Runs
-from sweeper.search.options import LauncherOptions
+from sweeper.search.options import LauncherOptions, SearchOptions
 from sweeper.search.space import Space
 from sweeper.search.study import RunResult, TrialRuns
 
@@ -32,7 +32,7 @@ class ListSweep:
     """Remembers in a file which trials have been told, as a study would."""
 
     sweep_id, name, is_single = "5eed5eed00", "list of runs", False
-    objective, prunes_by = "eval/accuracy", None
+    objective, prunes_by, record, search = "eval/accuracy", None, None, SearchOptions()
     launcher = LauncherOptions(slots=2, threads=1, max_group=1)
     space = Space((), (0,))
     num_failed = num_left_failed = 0

@@ -6,7 +6,7 @@ import pytest
 
 from sweeper.launch.group import Waiting
 from sweeper.launch.memory import MemoryLimits
-from sweeper.launch.waiting_room import WaitingRoom
+from sweeper.launch.waiting_room import Formed, WaitingRoom
 
 
 def room(*runs: Waiting, max_group: int = 8) -> WaitingRoom:
@@ -15,8 +15,8 @@ def room(*runs: Waiting, max_group: int = 8) -> WaitingRoom:
     return made
 
 
-def ids(groups: list[list[object]]) -> list[list[str]]:
-    return [[family.longest.run_id for family in group] for group in groups]  # type: ignore[attr-defined]
+def ids(groups: list[Formed]) -> list[list[str]]:
+    return [[family.longest.run_id for family in group.families] for group in groups]
 
 
 def test_longest_of_a_family_is_trained_and_the_others_are_read() -> None:
@@ -28,7 +28,7 @@ def test_longest_of_a_family_is_trained_and_the_others_are_read() -> None:
 
 def test_run_alone_shares_no_forward() -> None:
     runs = [Waiting(str(number), "key", 1.0, alone=number == 2) for number in range(4)]
-    groups = ids(room(*runs).groups(num_slots=1))  # type: ignore[arg-type]
+    groups = ids(room(*runs).form(num_slots=1))
     assert ["2"] in groups
     assert sorted(run_id for group in groups for run_id in group) == ["0", "1", "2", "3"]
 
@@ -36,7 +36,7 @@ def test_run_alone_shares_no_forward() -> None:
 def test_memory_limits_hold_for_groups_and_for_places() -> None:
     waiting = room(*[Waiting(str(number), "key", 1.0) for number in range(8)])
     waiting.memory.halve_group("key", 8)
-    assert [len(group) for group in waiting.groups(num_slots=1)] == [4, 4]
+    assert [len(group.families) for group in waiting.form(num_slots=1)] == [4, 4]
     members = [Waiting("a", "key", 1.0)]
     assert waiting.place_left(members) == 3
     assert waiting.place_left([Waiting("a", "key", 1.0, alone=True)]) == 0
