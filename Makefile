@@ -11,7 +11,7 @@ export MLFLOW_SERVER_ENABLE_JOB_EXECUTION := false
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo sst2 table ui test test-unit lint types bench clean
+.PHONY: help setup demo sst2 table ui test test-unit lint types bench kills clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -48,8 +48,14 @@ types: setup ## mypy, strict
 bench: setup ## time and memory of what must stay fast and small
 	$(PY) -m benchmarks.coordinator_overhead
 	$(PY) -m benchmarks.mlflow_publish
+	$(PY) -m benchmarks.no_op_trials
+	$(PY) -m benchmarks.slot_occupancy
+	$(PY) -m benchmarks.resume_latency
 	folder=$$(mktemp -d) && $(PY) -m benchmarks.command_cost -- \
 		$(PY) -m sweeper task=sst2 task.data.source=demo peft=qlora output_dir=$$folder -m; rm -rf $$folder
+
+kills: setup ## kill a sweep's processes at 200 random moments, and look for what was lost (about an hour)
+	$(PY) -m benchmarks.kill_campaign
 
 clean: ## remove the environment and every cache; results in mlruns/ stay
 	rm -rf $(VENV) build dist .mypy_cache .pytest_cache .ruff_cache .hypothesis

@@ -41,11 +41,6 @@ class Point:
     def is_whole(self, replicates: int) -> bool:
         return not self.is_pruned and len(self.complete) == self.num_expected(replicates)
 
-    def measured(self, name: str) -> list[float]:
-        """Finite values: what is not a number chooses nothing."""
-        values = [run.metrics[name] for run in self.complete if name in run.metrics]
-        return [value for value in values if math.isfinite(value)]
-
     def varying(self, points: Iterable[Point]) -> dict[str, str]:
         """The hyperparameters in which the points of the cell differ, as this one has them."""
         common = frozenset.intersection(*(frozenset(point.runs[0].hyperparameters.items()) for point in points))
@@ -79,17 +74,27 @@ class Criterion:
             return points[0] if points else None
         scored = []
         for number, point in enumerate(points):
-            values = point.measured(self.objective)
-            if values:
-                is_whole = len(values) == point.num_expected(self.replicates)
+            if counted := self.counted(point):
+                is_whole = len(counted) == point.num_expected(self.replicates)
                 scores = [self.score(point, name) for name in (*self.objectives, EVAL_LOSS)]
                 trial = min(int(run.tags.get(TRIAL, 0)) for run in point.runs)
                 scored.append((is_whole, scores, -trial, -number))
         return points[-max(scored)[-1]] if scored else None
 
+    def counted(self, point: Point) -> list[Run]:
+        """The replicates that can choose, as the search has them: with every objective, and nothing that is not
+        finite, be it only the loss. Such weights are broken, whatever accuracy they have by chance."""
+        return [run for run in point.complete if not self.why_not(run)]
+
+    def why_not(self, run: Run) -> str:
+        """The first number that the run lacks; empty where it has them all."""
+        values = {name: run.metrics.get(name, math.nan) for name in self.objectives}
+        values[EVAL_LOSS] = values.get(EVAL_LOSS, run.metrics.get(EVAL_LOSS, 0.0))
+        return next((name for name, value in values.items() if not math.isfinite(value)), "")
+
     def score(self, point: Point, name: str) -> float:
         """Larger is better; the worst where nothing was measured. Deviations count against objectives only."""
-        values = point.measured(name)
+        values = [run.metrics[name] for run in self.counted(point) if name in run.metrics]
         if not values:
             return -math.inf
         num_std = self.objective_std if name in self.objectives and len(values) > 1 else 0.0

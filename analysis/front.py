@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from analysis.choosing import Criterion, Point, cells_of, points_of
 from analysis.load import Run
@@ -16,9 +16,10 @@ DIGITS = 12  # of a mean: 0.57 over two seeds and (0.55 + 0.59) / 2 are a tie
 @dataclass
 class Front:
     criterion: Criterion
-    points: list[Row]  # complete ones, the best by the first objective first
+    points: list[Row]  # complete ones, the best by the first objective first, in each cell where it has a front
     on_front: list[bool]  # of each point
     left_out: dict[str, int]  # why -> points
+    per_cell: bool = False  # every cell has a front of its own
 
     @property
     def objectives(self) -> tuple[str, ...]:
@@ -27,18 +28,37 @@ class Front:
     def only(self) -> Front:
         """Without the points that another one beats."""
         points = [point for point, is_on in zip(self.points, self.on_front, strict=True) if is_on]
-        return Front(self.criterion, points, [True] * len(points), self.left_out)
+        return replace(self, points=points, on_front=[True] * len(points))
+
+    def fronts(self) -> list[list[Row]]:
+        """The points that nothing beats, of each cell where every one has a front."""
+        cells: dict[str, list[Row]] = {}
+        for point in self.only().points:
+            cells.setdefault(point.label if self.per_cell else "", []).append(point)
+        return list(cells.values())
 
 
-def front_of(runs: Sequence[Run], criterion: Criterion) -> Front:
-    """By the search's seeds; a point counts when all its replicates are complete and have every objective."""
+def front_of(runs: Sequence[Run], criterion: Criterion, *, per_cell: bool = False) -> Front:
+    """By the search's seeds; a point counts when all its replicates are complete and have every objective.
+
+    `per_cell`: each cell is a search of its own, whose points compare with no others.
+    """
+    if not per_cell:
+        return _front_of(cells_of(runs), criterion)
+    fronts = [_front_of([cell], criterion) for cell in cells_of(runs)]
+    left_out = sum((Counter(front.left_out) for front in fronts), Counter[str]())
+    points = [point for front in fronts for point in front.points]
+    return Front(criterion, points, [is_on for front in fronts for is_on in front.on_front], dict(left_out), True)
+
+
+def _front_of(cells: Sequence[list[Run]], criterion: Criterion) -> Front:
     left_out: Counter[str] = Counter()
     found: list[tuple[list[float], Row]] = []
-    for cell in cells_of(runs):
+    for cell in cells:
         points = points_of(cell)
         for point in points:
             row = _row(point, points)
-            why = _why_not(point, row, criterion)
+            why = _why_not(point, criterion)
             if why:
                 left_out[why] += 1
             else:
@@ -72,13 +92,13 @@ def _row(point: Point, points: Sequence[Point]) -> Row:
     return row
 
 
-def _why_not(point: Point, row: Row, criterion: Criterion) -> str:
+def _why_not(point: Point, criterion: Criterion) -> str:
     if point.is_pruned:
         return "pruned"
     if not point.is_whole(criterion.replicates):
         return "not complete"
-    missing = [name for name in criterion.objectives if len(point.measured(name)) < len(row.runs)]
-    return f"without a finite {missing[0]}" if missing else ""
+    lacking = next((why for run in point.complete if (why := criterion.why_not(run))), "")
+    return f"without a finite {lacking}" if lacking else ""
 
 
 def _rounded(value: float) -> float:

@@ -13,6 +13,7 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
 from analysis.front import Front
+from analysis.rows import Row
 from sweeper.metrics import MINIMIZE, direction
 
 BLUE, GREY = "#2563a8", "#9ca3af"
@@ -30,8 +31,11 @@ def draw(front: Front, path: Path, *, title: str) -> None:
     is_line = len(front.objectives) == 2
     if is_line:
         steps = "steps-post" if direction(across) == MINIMIZE else "steps-pre"  # what is reached, nothing between
-        axes.plot(*_columns(sorted(best)), color=BLUE, linewidth=1.2, alpha=0.5, drawstyle=steps)
-    label = "front" if is_line else f"front of all {len(front.objectives)} objectives"
+        for points in front.fronts():
+            line = sorted(_places(points, across, up))
+            axes.plot(*_columns(line), color=BLUE, linewidth=1.2, alpha=0.5, drawstyle=steps)
+    label = "front of each cell" if front.per_cell else "front"
+    label += "" if is_line else f", of all {len(front.objectives)} objectives"
     axes.scatter(*_columns(best), color=BLUE, s=40, zorder=3, label=label)
     axes.set_xlabel(_label(across))
     axes.set_ylabel(_label(up))
@@ -46,6 +50,10 @@ def draw(front: Front, path: Path, *, title: str) -> None:
 
 def _points(front: Front, across: str, up: str, *, on_front: bool) -> list[tuple[float, float]]:
     rows = [row for row, is_on in zip(front.points, front.on_front, strict=True) if is_on is on_front]
+    return _places(rows, across, up)
+
+
+def _places(rows: Sequence[Row], across: str, up: str) -> list[tuple[float, float]]:
     return [(row.mean(across) or 0.0, row.mean(up) or 0.0) for row in rows]  # none is missing: they are complete
 
 

@@ -85,8 +85,9 @@ def _notes(front: Front, beside: Sequence[str], runs: Sequence[Run]) -> list[str
     means = " Means over seeds, ± their standard deviation" if several else ""
     if several and front.criterion.objective_std:
         means += f", {front.criterion.objective_std:g} of which count against each mean"
+    other = "no other point of its cell" if front.per_cell else "no other point"
     lines.append(
-        f"Front ({MARK}): no other point is as good in every objective and better in one.{means}{'.' if means else ''}"
+        f"Front ({MARK}): {other} is as good in every objective and better in one.{means}{'.' if means else ''}"
     )
     reading = f"; {', '.join(beside)} chose nothing" if beside else ""
     lines.append(f"The numbers that put a point on the front flatter it{reading}.")

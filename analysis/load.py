@@ -8,7 +8,7 @@ from __future__ import annotations
 import difflib
 import json
 import os
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -26,7 +26,8 @@ DATA_SOURCE, DATA_DIGEST, DEMO = "sweeper.data.source", "sweeper.data.digest", "
 SHARED_WITH = "sweeper.shared_with"  # the longer run that this one was read from, on its way
 CELLS, REPLICATES, OBJECTIVE = "sweeper.cells", "sweeper.replicates", "sweeper.objective"
 OBJECTIVE_STD, CONFIRM_SEEDS = "sweeper.objective_std", "sweeper.confirm_seeds"
-COMPLETE, PRUNED, UNFINISHED = "COMPLETE", "PRUNED", "UNFINISHED"
+TUNE_PER_CELL = "sweeper.tune_per_cell"
+COMPLETE, PRUNED, FAILED, UNFINISHED = "COMPLETE", "PRUNED", "FAILED", "UNFINISHED"
 DEFAULT_OBJECTIVE = "eval/accuracy"
 # Parameters that tell replicates of one point apart, or say only where a run was kept.
 NOT_HYPERPARAMETERS = frozenset(
@@ -103,6 +104,7 @@ class Sweep:
     objectives: tuple[str, ...] = (DEFAULT_OBJECTIVE,)
     objective_std: float = 0.0  # standard deviations that count against a mean
     confirm_seeds: int = 0  # fresh seeds that the best point was to be repeated on
+    tune_per_cell: bool = False  # every cell is a search of its own
 
     @property
     def objective(self) -> str:
@@ -148,13 +150,15 @@ class Store:
         return [_sweep(run) for run in self._search(experiment, f"tags.`{KIND}` = 'sweep'")]
 
     def runs(self, experiment: str, *, sweep_id: str | None = None, run_id: str | None = None) -> list[Run]:
-        """In the order in which they were started; of a sweep with the cell and trial that they are in it."""
+        """In the order in which they were started; of a sweep with the cell and trial that they are in it, each
+        replicate of a trial once (`latest`)."""
         condition = f"tags.`{KIND}` = 'run'"
         if sweep_id is not None:
             condition += f" and tags.`{SWEEP_MEMBER}{sweep_id}` LIKE '%'"  # has the tag
         if run_id is not None:
             condition += f" and tags.`{RUN_ID}` = '{run_id}'"
-        return [_run(run, sweep_id) for run in self._search(experiment, condition)][::-1]
+        runs = [_run(run, sweep_id) for run in self._search(experiment, condition)][::-1]
+        return runs if sweep_id is None else latest(runs)
 
     def experiment_of(self, *, sweep_id: str | None = None, run_id: str | None = None) -> str:
         """The name of the experiment that holds the sweep or the run."""
@@ -193,6 +197,23 @@ def nearest(wrong: str, names: Iterable[str]) -> str:
     return f"did you mean '{near[0]}'?" if near else ""
 
 
+def latest(runs: Sequence[Run]) -> list[Run]:
+    """Each replicate of each trial once, and each seed of each point.
+
+    A sweep that went on with changed code, data or config has another run for a replicate that was interrupted, and
+    for one that failed and was retried. The latest with an end counts, else the latest.
+    """
+    ranked = sorted(runs, key=lambda run: (run.state in (COMPLETE, PRUNED, FAILED), run.started_ms))
+    by_trial = {(*_member(run), run.tags.get(TRIAL, run.run_id)): run for run in ranked}
+    by_point = {(*_member(run), *sorted(run.hyperparameters.items())): run for run in by_trial.values()}
+    kept = {run.run_id for run in by_point.values()}
+    return [run for run in runs if run.run_id in kept]
+
+
+def _member(run: Run) -> tuple[Any, ...]:
+    return json.dumps(run.cell, sort_keys=True), run.seed, run.confirms is not None
+
+
 def _run(run: MlflowRun, sweep_id: str | None) -> Run:
     tags = {**run.data.tags, "mlflow.status": run.info.status, CELL: _whole(run.data.tags, CELL)}
     places = _places(tags)
@@ -226,5 +247,5 @@ def _sweep(run: MlflowRun) -> Sweep:
     return Sweep(
         tags[SWEEP_ID], run.info.run_name or "", tags.get(STATE, UNFINISHED), json.loads(cells or "[]"),
         int(tags.get(REPLICATES, 1)), tuple(tags.get(OBJECTIVE, DEFAULT_OBJECTIVE).split(",")),
-        float(tags.get(OBJECTIVE_STD, 0)), int(tags.get(CONFIRM_SEEDS, 0)),
+        float(tags.get(OBJECTIVE_STD, 0)), int(tags.get(CONFIRM_SEEDS, 0)), tags.get(TUNE_PER_CELL) == "true",
     )  # fmt: skip

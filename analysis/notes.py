@@ -43,7 +43,8 @@ def below(rows: Sequence[Row], runs: Sequence[Run], criterion: Criterion) -> lis
     if any(row.chosen for row in rows):
         by = criterion.objective
         if criterion.objective_std:
-            by += f" (the mean, {criterion.objective_std:g} standard deviations to the worse side)"
+            plural = "s" * (criterion.objective_std != 1)
+            by += f" (the mean, {criterion.objective_std:g} standard deviation{plural} to the worse side)"
         lines.append(f"Hyperparameters: the best of each cell by {by}, on other rows than the test split.")
     if any(row.expected > 1 for row in rows):
         lines.append("± is the standard deviation over seeds.")

@@ -88,7 +88,8 @@ def table_of(tracking_uri: str, *, sweep_id: str) -> None:
 
 def _front(results: Results, objectives: Sequence[str]) -> Front:
     criterion = replace(Criterion.of(results.sweep), objectives=tuple(objectives))
-    front = front_of(results.runs, criterion)
+    per_cell = results.sweep is not None and results.sweep.tune_per_cell
+    front = front_of(results.runs, criterion, per_cell=per_cell)
     if not front.points:
         why = front_table.left_out(front) or "no runs yet"
         raise NothingToShow(f"{results.title}: no complete point with {', '.join(objectives)}; {why}")

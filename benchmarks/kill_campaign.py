@@ -46,8 +46,8 @@ COMMAND = [
     "hydra.launcher.retries=1000", "hydra.launcher.max_group=4", "-m",
 ]  # fmt: skip
 # Which process is hit, how, and how often of ten times.
-TARGETS = [("coordinator", signal.SIGKILL, 3), ("coordinator", signal.SIGTERM, 2),
-           ("worker", signal.SIGKILL, 4), ("worker", signal.SIGTERM, 1)]  # fmt: skip
+TARGETS = [("coordinator", signal.SIGKILL, 2), ("coordinator", signal.SIGTERM, 1),
+           ("worker", signal.SIGKILL, 5), ("worker", signal.SIGTERM, 2)]  # fmt: skip
 QUIET_S = 20.0  # in which every process of an ended command must be gone
 
 
@@ -140,10 +140,10 @@ def disturbed(folder: Path, chance: random.Random, seconds: float, tally: Tally)
     environment = os.environ | {MARK: folder.name}
     with (folder / "output.txt").open("ab") as output:
         process = subprocess.Popen([*COMMAND, f"output_dir={folder}"], stdout=output, stderr=output, env=environment)
-    weights = [weight for _, _, weight in TARGETS]
+    weights, wait_s = [weight for _, _, weight in TARGETS], 0.8 * seconds
     while True:
         try:
-            return process.wait(chance.uniform(0, 0.8 * seconds))
+            return process.wait(chance.uniform(0, wait_s))
         except subprocess.TimeoutExpired:
             target, number, _ = chance.choices(TARGETS, weights)[0]
             victims = [process.pid] if target == "coordinator" else workers(process.pid)
@@ -151,6 +151,7 @@ def disturbed(folder: Path, chance: random.Random, seconds: float, tally: Tally)
                 continue
             os.kill(chance.choice(victims), number)
             tally.points[f"{target} {number.name}"] += 1
+            wait_s = 0.3 * seconds  # it is past its start-up
             if target == "coordinator":
                 return process.wait()
 

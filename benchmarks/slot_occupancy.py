@@ -34,8 +34,7 @@ def main() -> None:
     os.environ.pop("SWEEPER_DATA", None)  # the embedded data: every machine has it
     lengths = ",".join(str(20 + 2 * number if number % 4 else 200 + 4 * number) for number in range(options.runs))
     known = [f"train.max_steps={lengths}"]
-    sampled = ["train.max_steps=tag(log,range(20,401))", f"hydra.sweeper.n_trials={options.runs}",
-               "hydra.sweeper.confirm_seeds=0"]  # fmt: skip
+    sampled = ["train.max_steps=tag(log,range(20,401))", f"hydra.sweeper.n_trials={options.runs}"]
     for name, lines, max_group in (
         ("points known beforehand, one run to a group", known, 1),
         (f"points known beforehand, at most {options.max_group} to a group", known, options.max_group),
@@ -58,7 +57,7 @@ def train(output_dir: str, lines: list[str]) -> None:
 
     register_schema()
     lines = [f"output_dir={output_dir}", "task.train_size=100", "task.selection_size=10", "task.test_size=10",
-             "hydra.launcher.threads=1", *lines]  # fmt: skip
+             "hydra.launcher.threads=1", "hydra.sweeper.confirm_seeds=0", *lines]  # fmt: skip
     with initialize_config_dir(str(REPOSITORY / "conf"), version_base="1.3"):
         sweep = read_command(lines, GlobalHydra.instance().config_loader(), is_sweep=True)
         code = start.run(sweep, console=Console(file=io.StringIO()), trainer=TRAINER)

@@ -36,9 +36,11 @@ from sweeper.search.drift import Drift, begin
 from sweeper.search.plan import plan_text
 from sweeper.search.record import Command
 from sweeper.search.study import Sweep
+from sweeper.tracking.damage import refusal
 from sweeper.tracking.redaction import Redactor
 
-BAD_INPUT, INTERRUPTED, PIPE_CLOSED = 2, 130, 141  # exit codes
+FAILED, BAD_INPUT, INTERRUPTED, PIPE_CLOSED = 1, 2, 130, 141  # exit codes
+FIRST_SIGNAL = 128  # an exit code from here on says by which signal the command was stopped
 MAX_MESSAGE = 600  # characters of an error's line
 REFUSED_FLAGS = ("experimental_rerun", "config_path", "config_name")  # a pickle; another application's files
 
@@ -70,6 +72,12 @@ def in_one_line(arguments: Sequence[str], application: Callable[[list[str]], int
             print(redactor.text(line), file=sys.stderr)
         print(f"error: {_shortened(redactor.text(one_line(error)))}", file=sys.stderr)
         return BAD_INPUT
+    except Exception as error:
+        if debug or (refused := refusal(error)) is None:
+            raise
+        kept = "what is done is kept, the same command goes on once that is mended"
+        print(f"error: {_shortened(Redactor.from_environment().text(refused))}; {kept}", file=sys.stderr)
+        return FAILED
 
 
 def execute(given: Command, sweep: Sweep) -> int:
@@ -85,6 +93,8 @@ def execute(given: Command, sweep: Sweep) -> int:
     from sweeper.launch import start
 
     exit_code = start.run(sweep)
+    if exit_code >= FIRST_SIGNAL:  # which may have come in the middle of an import: nothing more is begun
+        return exit_code
     if sweep.run_ids or sweep.num_finished:
         _show_results(sweep)
     return exit_code

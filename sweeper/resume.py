@@ -46,7 +46,7 @@ def resume(arguments: list[str]) -> int:
     if flags:
         print_list(output_dir)
         return 0
-    if len(names) != 1:
+    if len(names) != 1 or not names[0]:  # nothing begins every id
         raise ConfigError("command line", " ".join(names), "one sweep is resumed at a time",
                           "python -m sweeper.resume last, or --list")  # fmt: skip
     return again(find(output_dir, names[0]), overrides)

@@ -21,7 +21,7 @@ class SyntheticRun:
     method: str = "lora"
     train_size: int | str = 100
     seed: int = 0
-    learning_rate: float = 1e-3
+    learning_rate: float = 1e-3  # each is a trial of its own, that of the default the first
     state: str | None = "COMPLETE"  # None: still running
     reason: str | None = None
     detail: str | None = None
@@ -60,7 +60,8 @@ class SyntheticRun:
         cell = {"task.train_size": self.train_size, "peft": self.method}
         identity = RunIdentity.of(
             self.config(), {"source": self.source, "digest": "d1ce" * 16}, sweep_id=self.sweep_id, study="one",
-            trial=0, params=dict(self.params), cell=cell, replicate=self.seed, code=CODE,
+            trial=round(1e6 * abs(self.learning_rate - 1e-3)), params=dict(self.params), cell=cell,
+            replicate=self.seed, code=CODE,
         )  # fmt: skip
         return RunFolder.create(output_dir, identity)
 

@@ -11,19 +11,21 @@ and the meaning of a trial's value are others' business. A run that fails is a r
 
 from __future__ import annotations
 
+import errno
 import time
 from dataclasses import dataclass, field
 from typing import Any
 
 from sweeper.launch.attempt import Attempt
 from sweeper.launch.books import Books
+from sweeper.launch.conclusion import close_books, conclude, failure
 from sweeper.launch.group import Waiting
 from sweeper.launch.open_trials import OpenTrials
 from sweeper.launch.progress import Progress
 from sweeper.launch.retry import FirstErrors, Left, Retries, SameError
 from sweeper.launch.run_lock import holder
 from sweeper.launch.runs import Runs, display_name
-from sweeper.launch.slots import Ended, GroupSettings, Judged, Slot, Slots
+from sweeper.launch.slots import Busy, Ended, GroupSettings, Judged, Slot, Slots
 from sweeper.launch.stop import Stop, Stopped
 from sweeper.launch.waiting_room import Family, Formed, WaitingRoom
 from sweeper.launch.watchdog import Watchdog
@@ -46,7 +48,7 @@ class Coordinator:
     room: WaitingRoom
     retries: Retries
     watchdog: Watchdog
-    deadline_s: float | None = None  # time.monotonic, after which no trial is asked for
+    deadline_s: float | None = None  # time.monotonic, after which no run begins
     trials: OpenTrials = field(default_factory=OpenTrials)
     training: dict[str, Waiting] = field(default_factory=dict)  # run id -> is, or was, in a group that still trains
     live: dict[str, Attempt] = field(default_factory=dict)  # run id -> has, or had one and must have it again
@@ -67,7 +69,7 @@ class Coordinator:
             self.abandon(f"stopped by {error}" if isinstance(error, Stopped) else "the coordinating process failed")
             raise
         self.slots.stop()
-        return self.conclude_sweep()
+        return conclude(self.sweep, self.books, self.progress, self.failures, has_budget=self.deadline_s is not None)
 
     def work(self) -> None:
         """Until every asked run has ended. Slots come first: none waits while the books are kept."""
@@ -78,7 +80,13 @@ class Coordinator:
             if not self.slots.busy and not self.room.held:
                 return
             for message in self.slots.wait(WAIT_S):
-                self.judge(message) if isinstance(message, Judged) else self.receive(message)
+                match message:
+                    case Judged():
+                        self.judge(message)
+                    case Busy():
+                        self.set_aside(message)
+                    case Ended():
+                        self.receive(message)
             self.follow()
             self.watchdog.look(self.live)
             self.renew()
@@ -88,6 +96,8 @@ class Coordinator:
     def hand_out(self) -> None:
         """A group for every free slot, as long as there are runs; then the places that became free in the others."""
         self.look_at_held()
+        if self.is_over:
+            self.put_off()
         free = self.slots.free
         more = self.ask_for(len(free))
         # As long as more runs will come, the free slots take all there are; the last ones are shared among all slots.
@@ -109,14 +119,21 @@ class Coordinator:
 
     def ask(self) -> bool:
         """Takes the next trial in; False when the sweep has no more, or no time for it."""
-        if self.deadline_s is not None and time.monotonic() > self.deadline_s:
-            return False
-        trial = self.sweep.ask()
-        if trial is None:
+        if self.is_over or (trial := self.sweep.ask()) is None:
             return False
         self.trials.open(trial, [self.admit(trial, replicate) for replicate in range(len(trial.runs))])
         self.trials.tell(self.sweep)
         return True
+
+    @property
+    def is_over(self) -> bool:
+        return self.deadline_s is not None and time.monotonic() > self.deadline_s
+
+    def put_off(self) -> None:
+        """To the next start: runs that are asked already, but have not begun. Their trials stay open."""
+        for run_id in [run_id for run_id in (*self.room.runs, *self.room.held) if run_id not in self.live]:
+            self.room.remove(run_id)
+            del self.folders[run_id]
 
     def admit(self, trial: TrialRuns, replicate: int) -> str:
         """A run is trained once, however many trials ask for it, and not at all where its end is on disk."""
@@ -198,32 +215,41 @@ class Coordinator:
         """Reports the evaluations that a group waits with, and says who leaves."""
         self.follow()
         for run_id in judged.run_ids:
-            self.trials.report(self.sweep, run_id, *self.live[run_id].measured[self.sweep.objective])
+            if run_id in self.live:  # not ended meanwhile by the watchdog
+                self.trials.report(self.sweep, run_id, *self.live[run_id].measured[self.sweep.objective])
         pruned = {run_id: self.trials.pruned.pop(run_id) for run_id in judged.run_ids if run_id in self.trials.pruned}
-        self.slots.verdict(judged.slot, {run_id: departure(why) for run_id, why in pruned.items()})
+        self.slots.verdict(judged.slot, {run_id: Departure.pruned(why) for run_id, why in pruned.items()})
 
     def end_pruned(self) -> None:
         """The other replicates of pruned trials: wherever they train, or before they do."""
         while self.trials.pruned:
             run_id, why = self.trials.pruned.popitem()
             if (slot := self.slots.training(run_id)) is not None:
-                self.slots.leave(slot, {run_id: departure(why)})
+                self.slots.leave(slot, {run_id: Departure.pruned(why)})
             elif run_id in self.room:
                 self.room.remove(run_id)
                 attempt = self.live.pop(run_id, None) or Attempt(self.folders[run_id])
-                attempt.end(RunState.PRUNED, None, why)
-                assert attempt.finished is not None
+                if holder(attempt.folder.path) is None:
+                    attempt.end(RunState.PRUNED, None, why)
                 self.progress.skip(run_id, display_name(attempt.folder), why)
-                self.conclude(attempt, attempt.finished)
+                self.conclude(attempt, attempt.finished or {"state": RunState.PRUNED, "reason": None, "detail": why})
+
+    def set_aside(self, busy: Busy) -> None:
+        """Runs that another process trains. Its events were followed too, so that they may have ended by now."""
+        for run_id, who in busy.by.items():
+            run = self.training.pop(run_id)
+            if self.live.pop(run_id, None) is not None:
+                self.room.hold(run)
+                self.progress.hold(run_id, who)
+        unread = {run_id: self.training.pop(run_id) for run_id in busy.unread}
+        self.room.admit(*(run for run_id, run in unread.items() if run_id in self.live))
 
     def receive(self, ended: Ended) -> None:
         """A group has left its slot: what its runs lack now they get again, or never, by the cause."""
         self.follow()
+        if ended.disk_full is not None:
+            raise OSError(errno.ENOSPC, ended.disk_full, self.sweep.base.output_dir)
         members = {run_id: self.training.pop(run_id) for run_id in ended.run_ids}
-        for run_id, who in ended.busy.items():
-            self.room.hold(members.pop(run_id))
-            del self.live[run_id]
-            self.progress.hold(run_id, who)
         left = [Left(run, self.live[run_id]) for run_id, run in members.items() if run_id in self.live]
         again, why = self.retries.again(ended, left) if left else ([], "")
         self.room.admit(*again)
@@ -253,9 +279,7 @@ class Coordinator:
         loss = measured.get("eval/loss")
         self.trials.ended(RunResult(folder.run_id, state, objectives, finished["reason"], loss))
         if state == RunState.FAILED:
-            cause = " - ".join(part for part in (finished["reason"], finished["detail"]) if part)
-            where = f"; traceback in {folder.path / 'events.jsonl'}" if finished.get("traceback") else ""
-            self.failures.append(f"failed: {folder.run_id}: {cause}{where}")
+            self.failures.append(failure(folder, finished))
 
     def renew(self) -> None:
         """The sweep's lease, for those who look from other machines."""
@@ -265,35 +289,12 @@ class Coordinator:
 
     # The end.
 
-    def conclude_sweep(self) -> int:
-        failed = bool(self.failures or self.sweep.num_failed or self.sweep.num_left_failed)
-        missing = self.sweep.missing() if self.deadline_s is not None else {}
-        state = RunState.FAILED if failed else RunState.KILLED if missing else RunState.COMPLETE
-        self.close_books(state)
-        self.sweep.store_pareto()
-        for line in self.sweep.notes_so_far():
-            self.progress.say(line)
-        for line in self.failures:
-            self.progress.say(line, style="red")
-        if missing:
-            listed = ", ".join(f"{number} of {cell}" for cell, number in missing.items())
-            self.progress.say(f"budget.minutes is spent; trials that are missing: {listed}; "
-                              "the same command goes on", style="yellow")  # fmt: skip
-        return int(failed)
-
     def abandon(self, why: str) -> None:
         """Stops the workers; what they had not finished is KILLED, here and in MLflow, and can be resumed."""
         self.progress.say(f"{why}: ending {len(self.live)} runs, the same command goes on with them", style="yellow")
         self.slots.stop()
         for attempt in self.live.values():
-            attempt.end(RunState.KILLED, Reason.KILLED, why)
+            if holder(attempt.folder.path) is None:  # else another process trains it, and says how it ends
+                attempt.end(RunState.KILLED, Reason.KILLED, why)
         self.follow()
-        self.close_books(RunState.KILLED)
-
-    def close_books(self, state: RunState) -> None:
-        if num_due := self.books.close(state):
-            self.progress.say(f"MLflow could not be reached: {num_due} runs follow at the next start", style="yellow")
-
-
-def departure(why: str) -> Departure:
-    return Departure(RunState.PRUNED, None, why)
+        close_books(self.books, self.progress, RunState.KILLED)

@@ -9,7 +9,8 @@ import hashlib
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
-from sweeper.tracking.atomic_json import read_json, write_json
+from sweeper.tracking.atomic_json import write_json
+from sweeper.tracking.damage import DamagedFile, read_object
 
 
 @dataclass(frozen=True)
@@ -27,8 +28,14 @@ class MemoryLimits:
 
     @classmethod
     def open(cls, path: Path | None) -> MemoryLimits:
-        known = read_json(path) if path is not None and path.is_file() else {}
-        return cls(path, {key: Limit(**limit) for key, limit in known.items()})
+        """Raises DamagedFile."""
+        if path is None or not path.is_file():
+            return cls(path)
+        fix = "delete it; the sweep then learns again what fits into memory"
+        try:
+            return cls(path, {key: Limit(**limit) for key, limit in read_object(path, fix).items()})
+        except TypeError as error:
+            raise DamagedFile(path, str(error), fix) from error
 
     def of(self, key: str) -> Limit:
         return self._limits.get(_short(key), Limit())

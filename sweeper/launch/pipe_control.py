@@ -6,7 +6,8 @@ Messages, JSON both ways:
                      {"join": [assignment, ...]}     {"leave": {run id: departure}}
                      {"verdict": {run id: departure}}     {"stop": true}
     to the other     {"judged": [run id, ...]} which waits for a verdict
-                     {"done": [run id, ...], "busy": {run id: who has it}, "out_of_memory": line or null}
+                     {"busy": {run id: who trains it}} which stays out of the group, with its readings
+                     {"done": [run id, ...], "out_of_memory": line or null, "disk_full": line or null}
                      where `done` are the runs that have an end now, or would have but for the memory
 An assignment is {"folder": path, "readings": [path, ...]}, a departure {"state": s, "reason": r, "detail": d}.
 """
@@ -16,12 +17,14 @@ from __future__ import annotations
 import queue
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
+from pathlib import Path
 from typing import Any
 
 from sweeper.launch.attempt import Attempt
 from sweeper.launch.run_lock import RunLock, holder
 from sweeper.tracking.run_folder import Reason, RunFolder, RunState
 from sweeper.training.control import Assignment, Departure
+from sweeper.training.failure import described
 
 Message = dict[str, Any]
 
@@ -44,9 +47,9 @@ class PipeControl:
     judges: bool  # whether the sweep wants to hear of every evaluation
     commands: queue.SimpleQueue[Message]
     send: Callable[[Message], None]
-    attempts: dict[str, Attempt] = field(default_factory=dict)  # of the runs taken in, without their readings
-    busy: dict[str, str] = field(default_factory=dict)  # run id -> the other process that trains it
-    locks: list[RunLock] = field(default_factory=list)
+    done: list[str] = field(default_factory=list)  # ids of the runs taken in, without their readings
+    attempts: dict[str, Attempt] = field(default_factory=dict)  # of those that may have no end yet
+    locked: dict[str, tuple[RunLock, Attempt]] = field(default_factory=dict)  # those and their readings
     _joining: list[Assignment] = field(default_factory=list)
     _leaving: dict[str, Departure] = field(default_factory=dict)
 
@@ -56,13 +59,16 @@ class PipeControl:
 
     def forget_late_arrivals(self) -> None:
         """The group has ended before they joined it: the coordinating process gives them to another."""
-        while self._joining:
-            del self.attempts[self._joining.pop().folder.run_id]
+        for late in self._joining:
+            self.done.remove(late.folder.run_id)
+            del self.attempts[late.folder.run_id]
+        self._joining = []
 
     def release(self) -> None:
         """Unlocks the runs; only when they have their ends."""
-        while self.locks:
-            self.locks.pop().release()
+        for lock, _ in self.locked.values():
+            lock.release()
+        self.locked = {}
 
     def judged(self, evaluated: Sequence[RunFolder]) -> Mapping[str, Departure]:
         if not self.judges or not evaluated:
@@ -88,23 +94,38 @@ class PipeControl:
             self._note(self.commands.get())
 
     def _note(self, message: Message) -> None:
+        if "join" in message:
+            self._release_ended()
         self._joining += self.take(message.get("join", []))
         self._leaving |= _departures(message.get("leave", {}))
 
+    def _release_ended(self) -> None:
+        """A group that is refilled for days trains more runs than a process may have files open."""
+        for run_id in [run_id for run_id, (_, attempt) in self.locked.items() if attempt.has_finished()]:
+            self.locked.pop(run_id)[0].release()
+            self.attempts.pop(run_id, None)
+
     def _take(self, message: Message) -> Assignment | None:
-        folder = RunFolder.open(message["folder"])
-        if not self._lock(folder):
+        folder = RunFolder(Path(message["folder"]))
+        try:
+            if not self._lock(folder):
+                return None
+        except Exception as error:  # its folder cannot be read: the others go on
+            self.done.append(folder.run_id)
+            folder.finish(RunState.FAILED, *described(error))
             return None
-        self.attempts[folder.run_id] = Attempt(folder)
+        self.done.append(folder.run_id)
+        self.attempts[folder.run_id] = self.locked[folder.run_id][1]
         readings = [RunFolder.open(path) for path in message["readings"]]
         return Assignment(folder, [reading for reading in readings if self._lock(reading)])
 
     def _lock(self, folder: RunFolder) -> bool:
+        RunFolder.open(folder.path)  # raises where there is none
         lock = RunLock.take(folder.path)
         if lock is None:
-            self.busy[folder.run_id] = holder(folder.path) or "another process"
+            self.send({"busy": {folder.run_id: holder(folder.path) or "another process"}})
             return False
-        self.locks.append(lock)
+        self.locked[folder.run_id] = lock, Attempt(folder)
         return True
 
 

@@ -13,7 +13,8 @@ from pathlib import Path
 
 from sweeper.launch.devices import SlotPlan
 from sweeper.launch.waiting_room import Family, Formed, WaitingRoom
-from sweeper.tracking.atomic_json import read_json, write_json
+from sweeper.tracking.atomic_json import write_json
+from sweeper.tracking.damage import DamagedFile, read_object
 
 LOOKAHEAD = 256  # runs at hand: the long ones of many start first, and the last slots end together
 
@@ -31,10 +32,19 @@ class PlannedRoom(WaitingRoom):
     planned: list[Planned] = field(default_factory=list, kw_only=True)
 
     def __post_init__(self) -> None:
-        """Groups that were formed for other cores, or for another number of threads, are formed anew."""
-        known = read_json(self.path) if self.path is not None and self.path.is_file() else {}
-        if known.get("cores") == self.slots.cores and known.get("threads") == self.slots.fixed_threads:
-            self.planned = [Planned(**group) for group in known["groups"]]
+        """Groups that were formed for other cores, or for another number of threads, are formed anew.
+
+        Raises DamagedFile.
+        """
+        if self.path is None or not self.path.is_file():
+            return
+        fix = "delete it; the groups are then formed anew, which may change the last digits of what they have left"
+        known = read_object(self.path, fix)
+        try:
+            if known["cores"] == self.slots.cores and known["threads"] == self.slots.fixed_threads:
+                self.planned = [Planned(**group) for group in known["groups"]]
+        except (KeyError, TypeError) as error:
+            raise DamagedFile(self.path, repr(error), fix) from error
 
     def wanted(self, num_free: int) -> int:
         return LOOKAHEAD if num_free and len(self.families) < LOOKAHEAD // 2 else 0

@@ -21,6 +21,7 @@ from sweeper.tracking.run_folder import Reason
 
 SMALLEST_SHARE = 1 / 16  # of a forward's examples, where a single one of them would be more
 SAME_ERRORS = 3  # first runs that must not all fail alike
+OF_A_GROUP = re.compile(r" \(in a group of \d+ runs\)$")  # as `worker` adds it
 
 
 class SameError(Exception):
@@ -91,6 +92,6 @@ class FirstErrors:
         self.ended += 1
         if reason == Reason.ERROR and detail is not None:
             self.errors.append(detail)
-        alike = Counter(re.sub(r"\d+", "#", error) for error in self.errors)
+        alike = Counter(re.sub(r"\d+", "#", OF_A_GROUP.sub("", error)) for error in self.errors)
         if alike and max(alike.values()) == SAME_ERRORS:
             raise SameError(self.errors[0])

@@ -20,6 +20,8 @@ from sweeper.tracking.provenance import code_state
 from sweeper.tracking.run_folder import RunFolder, RunIdentity
 from tasks import sources, template
 
+IN_RUN_ID = ("task", "model", "peft", "task.train_size")  # axes
+
 
 @dataclass(frozen=True)
 class Data:
@@ -78,8 +80,10 @@ class Runs:
 
 
 def display_name(folder: RunFolder) -> str:
-    """What a person calls the run: its id without the hash, and the values that the search chose."""
-    chosen = [f"{key.rpartition('.')[2]}={_short(value)}" for key, value in folder.identity.params.items()]
+    """What a person calls the run: its id without the hash, and what that does not say of its cell and its point."""
+    axes = {key: value for key, value in folder.identity.cell.items() if key not in IN_RUN_ID}
+    values = {**axes, **folder.identity.params}
+    chosen = [f"{key.rpartition('.')[2]}={_short(value)}" for key, value in values.items()]
     return " ".join([folder.run_id.rpartition("-")[0], *chosen])
 
 

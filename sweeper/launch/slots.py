@@ -24,7 +24,8 @@ from sweeper.training.control import Assignment, Departure
 class Slot:
     number: int
     worker: Worker | None = None
-    assignments: list[Assignment] = field(default_factory=list)  # of its group, past members included; none when free
+    has_group: bool = False
+    assignments: list[Assignment] = field(default_factory=list)  # of its group, past members included
     memory_kills: int = 0  # of the kernel, up to the group's start
     doomed: str | None = None  # why we ended its worker
 
@@ -56,8 +57,16 @@ class Ended:
     death: str | None = None  # how the worker died, one line
     doomed: bool = False  # by us, for its silence
     out_of_memory: str | None = None  # what the allocator said; the runs without an end then need smaller groups
+    disk_full: str | None = None  # one line; the runs without an end can go on when there is room again
     done: Sequence[str] = ()  # of the runs that the worker took in; some of the given ones may have come too late
-    busy: Mapping[str, str] = field(default_factory=dict)  # run id -> the process that trains it already
+
+
+@dataclass(frozen=True)
+class Busy:
+    """Runs that stay out of their group."""
+
+    by: Mapping[str, str]  # run id -> the other process that trains it
+    unread: Sequence[str] = ()  # what was to be read from them
 
 
 @dataclass(frozen=True)
@@ -83,11 +92,11 @@ class Slots:
 
     @property
     def free(self) -> list[Slot]:
-        return [slot for slot in self.slots if not slot.assignments]
+        return [slot for slot in self.slots if not slot.has_group]
 
     @property
     def busy(self) -> list[Slot]:
-        return [slot for slot in self.slots if slot.assignments]
+        return [slot for slot in self.slots if slot.has_group]
 
     def training(self, run_id: str) -> Slot | None:
         """The slot whose group this run is, or was, a member of."""
@@ -95,9 +104,9 @@ class Slots:
 
     def train(self, slot: Slot, assignments: Sequence[Assignment], settings: GroupSettings) -> None:
         """Returns when the worker has the group. A worker that died while it had nothing to do is replaced first."""
-        assert assignments, "an empty group would look like a free slot"
-        assert not slot.assignments
-        slot.assignments, slot.memory_kills, slot.doomed = list(assignments), kernel_memory_kills(), None
+        assert not slot.has_group
+        slot.has_group, slot.assignments = True, list(assignments)
+        slot.memory_kills, slot.doomed = kernel_memory_kills(), None
         if slot.worker is None or not slot.worker.alive:
             gpu = self.plan.gpu(slot.number)
             slot.worker = Worker.start(WorkerSettings(slot.number, gpu, self.trainer, str(self._log(slot))))
@@ -122,8 +131,9 @@ class Slots:
         slot.doomed = why
         if slot.worker is not None:
             slot.worker.process.kill()
+            slot.worker.process.join(GRACE_S)  # it writes no more
 
-    def wait(self, timeout_s: float) -> list[Ended | Judged]:
+    def wait(self, timeout_s: float) -> list[Ended | Judged | Busy]:
         """What came from the busy slots, as soon as there is something or after the time is up."""
         handles: dict[Any, Slot] = {}
         for slot in self.busy:
@@ -135,7 +145,7 @@ class Slots:
     def stop(self, *, grace_s: float = GRACE_S) -> None:
         """Free workers leave at once, busy ones are told to (SIGTERM), both are killed after the grace."""
         deadline = time.monotonic() + grace_s
-        workers = [(slot.worker, bool(slot.assignments)) for slot in self.slots if slot.worker is not None]
+        workers = [(slot.worker, slot.has_group) for slot in self.slots if slot.worker is not None]
         for worker, is_busy in workers:
             if is_busy:
                 worker.process.terminate()
@@ -149,16 +159,19 @@ class Slots:
         if slot.worker is not None:
             slot.worker.send(message)
 
-    def _collect(self, slot: Slot) -> Ended | Judged:
+    def _collect(self, slot: Slot) -> Ended | Judged | Busy:
         assert slot.worker is not None
         worker = slot.worker
         message = worker.received()
         if message is not None and "judged" in message:
             return Judged(slot, message["judged"])
+        if message is not None and "busy" in message:
+            return _set_aside(slot, message["busy"])
         run_ids = slot.run_ids
-        slot.assignments = []
+        slot.has_group, slot.assignments = False, []
         if message is not None:  # what came of the runs stands in their folders
-            return Ended(run_ids, out_of_memory=message["out_of_memory"], done=message["done"], busy=message["busy"])
+            said = {name: message[name] for name in ("out_of_memory", "disk_full", "done")}
+            return Ended(run_ids, **said)
         slot.worker = None
         exit_code = worker.end(time.monotonic() + GRACE_S)
         cause = f"was ended by {signal.Signals(-exit_code).name}" if exit_code < 0 else f"ended with code {exit_code}"
@@ -171,3 +184,12 @@ class Slots:
 
     def _log(self, slot: Slot) -> Path:
         return self.logs / f"slot-{slot.number}.log"
+
+
+def _set_aside(slot: Slot, by: Mapping[str, str]) -> Busy:
+    out = [assignment for assignment in slot.assignments if assignment.folder.run_id in by]
+    slot.assignments = [
+        Assignment(assignment.folder, [reading for reading in assignment.readings if reading.run_id not in by])
+        for assignment in slot.assignments if assignment not in out
+    ]  # fmt: skip
+    return Busy(by, [reading.run_id for assignment in out for reading in assignment.readings])

@@ -89,6 +89,7 @@ def open_books(sweep: Sweep) -> Books:
         "cells": json.dumps(sweep.cells), "replicates": str(sweep.base.replicates),
         "objective": ",".join(sweep.objectives), "objective_std": str(sweep.search.objective_std),
         "confirm_seeds": str(sweep.search.num_fresh_seeds(len(sweep.space.seeds))),
+        "tune_per_cell": json.dumps(sweep.search.tune_per_cell),
     }  # fmt: skip
     if sweep.record is not None and sweep.record.drift:
         tags["drift"] = json.dumps(sweep.record.drift)

@@ -26,7 +26,7 @@ from typing import Any
 from sweeper.launch.attempt import Attempt
 from sweeper.launch.pipe_control import Message, PipeControl
 from sweeper.tracking.run_folder import Reason
-from sweeper.training.failure import described
+from sweeper.training.failure import described, is_disk_full, one_line
 
 TRAINER = "sweeper.training.loop:train_group"
 GRACE_S = 5.0  # for a worker to leave after SIGTERM, before it is killed
@@ -57,7 +57,10 @@ def main(connection: Connection) -> None:
     threading.Thread(target=_receive, args=(connection, commands), daemon=True).start()
 
     def send(message: Message) -> None:
-        connection.send_bytes(json.dumps(message).encode())
+        try:
+            connection.send_bytes(json.dumps(message).encode())
+        except BrokenPipeError:  # the coordinating process is gone, which is no failure of the runs
+            raise SystemExit(128 + signal.SIGTERM) from None
 
     while "stop" not in (message := commands.get()):
         if "train" in message:  # what else comes now was meant for a group that has ended
@@ -70,7 +73,8 @@ def main(connection: Connection) -> None:
 def train(messages: Sequence[Message], control: PipeControl, trainer: str = TRAINER) -> Message:
     """The answer when the group has ended: every run in it has a new `finished` event, whatever the trainer did.
 
-    Except where memory was short: then they get an `out_of_memory` event, and the answer has its one line.
+    Except where memory was short: then they get an `out_of_memory` event, and the answer has its one line. A full disk
+    is told there too, and is no end of theirs.
     """
     failure: Exception | None = None
     try:
@@ -81,9 +85,13 @@ def train(messages: Sequence[Message], control: PipeControl, trainer: str = TRAI
         failure = error
     control.forget_late_arrivals()
     left = [attempt for attempt in control.attempts.values() if not attempt.has_finished()]
-    out_of_memory = _fail(left, failure) if left and failure is not None else None
+    answer: Message = {"done": control.done, "out_of_memory": None, "disk_full": None}
+    if failure is not None and is_disk_full(failure):
+        answer["disk_full"] = one_line(failure)
+    elif failure is not None and left:
+        answer["out_of_memory"] = _fail(left, failure)
     control.release()
-    return {"done": list(control.attempts), "busy": control.busy, "out_of_memory": out_of_memory}
+    return answer
 
 
 def _fail(left: Sequence[Attempt], error: Exception) -> str | None:

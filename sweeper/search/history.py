@@ -21,10 +21,11 @@ if TYPE_CHECKING:
     from sweeper.search.kept import KeptStudy
 
 # User attributes of a trial. RETRY_OF: number of the failed one whose place it takes; REPEATS: of the finished one of
-# the same point whose values it has; CONFIRMS: of the one whose point it runs again, on SEEDS.
+# the same point whose values it has; CONFIRMS: of the one whose point it runs again, on SEEDS. VERDICT: why the PRUNER
+# ends it, from the moment that it says so.
 CELL, REASON, RUNS, FAILED_REPLICATES, RETRY_OF = "cell", "reason", "runs", "failed_replicates", "retry_of"
 LOSS, REPEATS, CONFIRMS, SEEDS, PRUNER = "eval/loss", "repeats", "confirms", "seeds", "pruner"
-CUSTOM = "custom"  # what a person's own code added to the point
+VERDICT, CUSTOM = "verdict", "custom"  # CUSTOM: what a person's own code added to the point
 
 
 @dataclass
@@ -65,7 +66,8 @@ class Progress:
         self._finished += 1
 
     def best(self, objectives: Sequence[str]) -> FrozenTrial | None:
-        """By the first objective, ties by the others in their order and then by the loss; None where all failed."""
+        """By the first objective, ties by the others in their order and then by the loss; those with a failed replicate
+        last. None where all failed. The table chooses by the same rule: `analysis.choosing.Criterion.best`."""
         complete = [trial for trial in self.finished.values() if trial.state.name == "COMPLETE"]
         return min(complete, key=lambda trial: _rank(trial, objectives), default=None)
 
@@ -126,7 +128,7 @@ def mark(point: Mapping[str, Any]) -> str:
     return json.dumps(point, sort_keys=True, default=repr)
 
 
-def _rank(trial: FrozenTrial, objectives: Sequence[str]) -> tuple[list[float], float, int]:
+def _rank(trial: FrozenTrial, objectives: Sequence[str]) -> tuple[bool, list[float], float, int]:
     values = [-value if direction(name) == MAXIMIZE else value
               for name, value in zip(objectives, trial.values, strict=True)]  # fmt: skip
-    return values, trial.user_attrs.get(LOSS, math.inf), trial.number
+    return FAILED_REPLICATES in trial.user_attrs, values, trial.user_attrs.get(LOSS, math.inf), trial.number

@@ -1,4 +1,7 @@
-"""The trials of a sweep of several objectives that no other trial beats in all of them."""
+"""The trials of a sweep of several objectives that no other trial beats in all of them.
+
+Of those alone whose replicates all have their values, as in `analysis.front`: a mean over fewer is another measure.
+"""
 
 from __future__ import annotations
 
@@ -7,20 +10,25 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from sweeper.metrics import direction
-from sweeper.search.history import CELL, REPEATS, RUNS, chosen
+from sweeper.search.history import CELL, FAILED_REPLICATES, REPEATS, RUNS, chosen
 from sweeper.search.space import Cell
 from sweeper.tracking.atomic_json import write_json
 
 if TYPE_CHECKING:
     from optuna.study import Study
 
+_LEFT_OUT = {REPEATS, FAILED_REPLICATES}
+
 
 def front(studies: Iterable[Study], cells: Mapping[str, Cell], objectives: list[str]) -> list[dict[str, Any]]:
     """Of each study: a study per cell has a front per cell. Sorted by the first objective, the best first."""
+    from optuna.study._multi_objective import _get_pareto_front_trials_by_trials  # `best_trials` takes them all
+
     sign = -1 if direction(objectives[0]) == "maximize" else 1
     found = []
     for study in studies:
-        trials = [trial for trial in study.best_trials if REPEATS not in trial.user_attrs]
+        whole = [trial for trial in study.get_trials(deepcopy=False) if not _LEFT_OUT & trial.user_attrs.keys()]
+        trials = _get_pareto_front_trials_by_trials(whole, study.directions)
         for trial in sorted(trials, key=lambda trial: (sign * trial.values[0], trial.number)):
             cell = cells[trial.user_attrs[CELL]]
             found.append({

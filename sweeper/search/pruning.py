@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 from sweeper.checks import ConfigError, one_of
 from sweeper.config import RunConfig
 from sweeper.search.arguments import built
-from sweeper.search.history import PRUNER
+from sweeper.search.history import PRUNER, VERDICT
 from sweeper.search.options import PRUNERS, SearchOptions
 from sweeper.search.storage import towards
 
@@ -126,6 +126,8 @@ class CellPruner:
         # The values of another kind of pruner mean something else.
         comparable = prunes_by(trial.user_attrs.get(PRUNER, "none")) == prunes_by(self.search.pruner)
         self.open(trial.number, trial.intermediate_values if comparable else {}, trial.system_attrs)
+        if VERDICT in trial.user_attrs and trial.user_attrs[PRUNER] == self.search.pruner:
+            self._pruned.add(trial.number)  # its process ended before its runs had left
         if trial.state.is_finished():
             self.tell(trial.number, trial.state.name, trial.values[0] if trial.values else None)
 
@@ -166,6 +168,8 @@ class CellPruner:
         """A trial without intermediate values compares with nothing, however good it became."""
         from optuna.trial import TrialState
 
+        if number not in self._trials:  # answered without training
+            return
         trial = self._trials.pop(number)
         compares = trial.storage.get_trial(trial._trial_id).intermediate_values
         told = TrialState[state] if compares else TrialState.FAIL

@@ -144,7 +144,8 @@ class SweepRecord:
 
     def end(self, sweep: Sweep, *, stopped: bool) -> None:
         """`stopped`: by an exception, whichever."""
-        state = KILLED if stopped or sweep.num_runs_left else FAILED if _has_failed(sweep) else COMPLETE
+        unfinished = stopped or sweep.num_runs_left or sweep.num_open
+        state = KILLED if unfinished else FAILED if _has_failed(sweep) else COMPLETE
         self.values |= {"state": state, "finished": sweep.num_finished}
         self._write()
 

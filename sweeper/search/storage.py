@@ -19,6 +19,7 @@ from sweeper.search.arguments import built
 from sweeper.search.options import SearchOptions
 from sweeper.search.space import Dimension
 from sweeper.tracking.claim import LOCKS
+from sweeper.tracking.damage import check_database
 
 if TYPE_CHECKING:
     from optuna.distributions import BaseDistribution
@@ -44,22 +45,8 @@ def open_storage(output_dir: Path) -> RDBStorage:
         return connection
 
     with _lock(output_dir):
-        _check_whole(path)
+        check_database(path, "move it away: finished runs are taken from their folders")
         return RDBStorage(f"sqlite:///{path}", engine_kwargs={"creator": connect})
-
-
-def _check_whole(path: Path) -> None:
-    """SQLite itself finds a torn page only when it comes to read it, in the midst of a sweep."""
-    if not path.exists():
-        return
-    try:
-        with contextlib.closing(sqlite3.connect(path, timeout=60)) as connection:
-            found = str(connection.execute("PRAGMA quick_check(1)").fetchone()[0])
-    except sqlite3.DatabaseError as error:
-        found = str(error)
-    if found != "ok":
-        raise ConfigError("output_dir", path.parent, f"{path.name} in it is damaged ({found.splitlines()[-1]})",
-                          "move it away: finished runs are taken from their folders")  # fmt: skip
 
 
 @contextlib.contextmanager

@@ -76,6 +76,11 @@ class Sweep:
         return self.num_trials * len(self.space.seeds) + confirmed * len(self.fresh_seeds)
 
     @property
+    def num_open(self) -> int:
+        """Trials that are asked and not yet told."""
+        return self._trials.num_open if self._trials is not None else 0
+
+    @property
     def fresh_seeds(self) -> tuple[int, ...]:
         """On which the best point of a cell of several points is run again."""
         return confirmation.fresh_seeds(self.search, self.space.seeds)
@@ -207,10 +212,20 @@ class Sweep:
         return {self._label(cell): missing[cell.key] for cell in self.space.cells if missing[cell.key]}
 
     def notes_so_far(self) -> list[str]:
-        """For a person: what became of trials that were not trained."""
-        number = self._trials.num_repeats if self._trials is not None else 0
+        """For a person: what became of trials that were not trained, and of a pruner that saw none."""
+        assert self._trials is not None
+        number = self._trials.num_repeats
         what = "suggestion repeats a finished point" if number == 1 else "suggestions repeat finished points"
-        return [f"{number} {what} and had the value from the study, without training"] if number else []
+        repeated = [f"{number} {what} and had the value from the study, without training"] if number else []
+        return [*repeated, *self._blindness()]
+
+    def _blindness(self) -> list[str]:
+        """A run of fewer steps than lie between two evaluations has none to be pruned by, which no config tells."""
+        if self.prunes_by != "step" or self._trials is None or not self._trials.is_blind:
+            return []
+        every = self.base.train.eval_every
+        return [f"the {self.search.pruner} pruner had nothing to compare: no run was evaluated before its end "
+                f"(train.eval_every={every})"]  # fmt: skip
 
     def pareto(self) -> list[dict[str, Any]]:
         """The complete trials that no other one beats in all objectives: study, number, cell, params, values, runs."""

@@ -25,6 +25,7 @@ from sweeper.search.history import (
     REPEATS,
     RUNS,
     SEEDS,
+    VERDICT,
     History,
     Progress,
     chosen,
@@ -93,9 +94,10 @@ class Trials:
         self._recall_pruned()
 
     def _recall_pruned(self) -> None:
+        """Those that were under a pruner's eyes: their count decides which brackets of Hyperband the next are in."""
         for study in {id(study): study for study in self.studies.values() if self._pruners}.values():
             for trial in study.trials:
-                if REPEATS not in trial.user_attrs:
+                if PRUNER in trial.user_attrs:
                     self._pruners[trial.user_attrs[CELL]].recall(trial)
 
     @property
@@ -106,6 +108,11 @@ class Trials:
         waiting = (*self.history.leftovers, *self.history.retries)
         again = sum(len(trial.user_attrs.get(SEEDS, self.asker.space.seeds)) for _, trial in waiting)
         return self._num_untaken * num_seeds + again + self.confirmations.num_left * len(self.confirmations.seeds)
+
+    @property
+    def num_open(self) -> int:
+        """Asked, not yet told."""
+        return len(self._open)
 
     def missing(self) -> Counter[str]:
         """A cell's key -> trials still to be finished, that on fresh seeds included."""
@@ -125,6 +132,7 @@ class Trials:
         """The next trial that has something to train; those before it count as well, so that there is an end."""
         while not self._has_failed_enough and (opened := self._open_next()) is not None:
             if not self._is_answered(opened):
+                self._judge(opened)
                 opened.study.keep(opened.number)
                 self._open[opened.study.name, opened.number] = opened
                 return opened
@@ -150,7 +158,6 @@ class Trials:
         if confirms:
             study.note(trial.number, {key: kept.user_attrs[key] for key in (CONFIRMS, SEEDS)})
             return self._confirming(cell, study.trial(trial.number))
-        self._judge(study, cell, trial.number)
         return Opened(study, cell, trial.number, trial.point, self.asker.space.seeds, refusal=trial.refusal)
 
     def _confirming(self, cell: Cell, trial: FrozenTrial) -> Opened:
@@ -171,7 +178,6 @@ class Trials:
             progress.take(point_of(study.trial(trial.number), cell))
             self._num_untaken -= 1
             heapq.heappush(self._turns, (progress.num_taken, place, cell))
-            self._judge(study, cell, trial.number)
             return Opened(study, cell, trial.number, trial.point, self.asker.space.seeds, refusal=trial.refusal)
         return None
 
@@ -221,7 +227,8 @@ class Trials:
         reported = self._reported(opened, replicate, step, value)
         if reported is not None and pruner.report(number, *reported):
             opened.study.report(number, dict([reported]))
-            opened.study.note(number, {}, pruner.notes(number))
+            verdict = {VERDICT: self._why_pruned(opened)} if pruner.is_pruned(number) else {}
+            opened.study.note(number, verdict, pruner.notes(number))
             opened.study.keep(number)
         return self._why_pruned(opened) if pruner.is_pruned(number) else None
 
@@ -245,8 +252,15 @@ class Trials:
         when = f"after {len(steps)} replicates" if by_replicate else f"at step {max(steps)}"
         return f"{self.search.pruner} pruner {when}"
 
-    def _judge(self, study: KeptStudy, cell: Cell, number: int) -> None:
+    def _judge(self, opened: Opened) -> None:
         """The trial is under the eyes of the pruner from now on."""
-        if cell.key in self._pruners:
-            self._pruners[cell.key].open(number)
-            study.note(number, {PRUNER: self.search.pruner})
+        if opened.cell.key in self._pruners and opened.confirms is None:
+            self._pruners[opened.cell.key].open(opened.number)
+            opened.study.note(opened.number, {PRUNER: self.search.pruner})
+
+    @property
+    def is_blind(self) -> bool:
+        """Whether the pruner had nothing to look at in all the trials that were told."""
+        trials = [trial for study in self.studies.values() for trial in study.trials if self._pruners]
+        seen = any(trial.intermediate_values for trial in trials)
+        return not seen and any(trial.state.is_finished() for trial in trials)

@@ -5,6 +5,7 @@ Owns the bytes; what the events mean is the run folder's business.
 
 from __future__ import annotations
 
+import errno
 import fcntl
 import json
 import math
@@ -12,13 +13,19 @@ import os
 from pathlib import Path
 from typing import Any
 
+from sweeper.tracking.damage import DamagedFile
+
 # JSON has no spelling for these; in the values of a metrics event, and only there, a string means a float.
 NON_FINITE = ("NaN", "Infinity", "-Infinity")
 _TAIL_BYTES = 1 << 16
 
 
-class CorruptEventsError(ValueError):
+class CorruptEventsError(DamagedFile):
     """A complete line that is no JSON object: not torn by a kill, so nobody may guess it away."""
+
+    def __init__(self, path: Path, what: str, line: bytes) -> None:
+        fix = f"move {path.parent} away; the same command then trains the run again"
+        super().__init__(path, f"{what}: {line[:80]!r}", fix)
 
 
 def encode_float(value: float) -> float | str:
@@ -49,7 +56,7 @@ class EventLog:
             size = _drop_torn_line(descriptor)
             if os.write(descriptor, line) != len(line):
                 os.ftruncate(descriptor, size)
-                raise OSError(f"{self.path}: the event could not be written whole, is the disk full?")
+                raise OSError(errno.ENOSPC, "the event could not be written whole, is the disk full?", str(self.path))
             if durable:
                 os.fsync(descriptor)
         finally:
@@ -81,9 +88,9 @@ class EventLog:
         try:
             event = json.loads(line)
         except ValueError as error:
-            raise CorruptEventsError(f"{self.path}: not a JSON line: {line[:80]!r}") from error
+            raise CorruptEventsError(self.path, "not a JSON line", line) from error
         if not isinstance(event, dict) or "event" not in event:
-            raise CorruptEventsError(f"{self.path}: not an event: {line[:80]!r}")
+            raise CorruptEventsError(self.path, "not an event", line)
         return event
 
 

@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from sweeper.checks import ConfigError
+from sweeper.tracking.damage import check_database
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -37,6 +38,7 @@ def open_client(tracking_uri: str, artifact_root: Path) -> MlflowClient:
     os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
     os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "2")  # the run folder keeps what the server missed
     os.environ.setdefault("MLFLOW_HTTP_REQUEST_TIMEOUT", "20")
+    os.environ.setdefault("MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT", "true")  # of every run of a server
     from mlflow import MlflowClient
     from mlflow.exceptions import MlflowException
 
@@ -55,6 +57,7 @@ def _create_once(database: Path, artifact_root: Path) -> None:
     with (database.parent / f".{database.name}.lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         if database.exists() and database.stat().st_size > 0:
+            check_database(database, "move it away: every run is sent again from its folder")
             return
         with tempfile.TemporaryDirectory(dir=database.parent, prefix=".mlflow-") as folder:
             fresh = Path(folder) / "fresh.db"

@@ -48,6 +48,7 @@ class MlflowView:
         self._redactor = Redactor.from_environment()
         self._experiments = Experiments(self._client, artifact_root if self.tracking_uri.startswith(SQLITE) else None)
         self._sweeps: dict[str, str] = {}  # parent run id -> sweep id
+        self._attempted: set[str] = set()  # run ids that this process has begun to create: whether it did is not known
         self._warned: set[str] = set()
 
     def ensure_experiment(self, task: str) -> str:
@@ -66,7 +67,8 @@ class MlflowView:
 
         experiment = self.ensure_experiment(task or self._experiments.first)
         own = {f"sweeper.{key}": value for key, value in self._redactor.json(tags).items()}
-        own |= {fields.STATE: "UNFINISHED", fields.DETAIL: "", fields.MARK: json.dumps(ProcessMark.own().to_dict())}
+        own |= {fields.STATE: "UNFINISHED", fields.REASON: "", fields.DETAIL: ""}
+        own[fields.MARK] = json.dumps(ProcessMark.own().to_dict())
         own = fields.spread_tags(own, max_length=fields.limits()["tag"])
         found = self._find(experiment, fields.SWEEP_ID, sweep_id, kind=fields.SWEEP)
         if found is None:
@@ -156,15 +158,16 @@ class MlflowView:
         published.save(folder)
 
     def _create(self, folder: RunFolder, published: Published, experiment: str, start_ms: int) -> None:
-        """A run that was created before a kill, without a word in published.json, is found by its tag."""
+        """A run that was created before a kill, a signal or a lost reply, without a word in published.json, is found
+        by its tag."""
         from mlflow.entities import Dataset, DatasetInput, InputTag
 
         identity = RunIdentity(**self._redactor.json(dataclasses.asdict(folder.identity)))
         run = None
-        if datetime.datetime.fromisoformat(identity.created).timestamp() < int(
-            self._opened_s
-        ):  # else it can't be there
+        is_older = datetime.datetime.fromisoformat(identity.created).timestamp() < int(self._opened_s)
+        if is_older or identity.run_id in self._attempted:  # else it can't be there
             run = self._find(experiment, fields.RUN_ID, identity.run_id, kind=fields.RUN)
+        self._attempted.add(identity.run_id)
         if run is None:
             tags = fields.run_tags(identity, max_length=fields.limits()["tag"])
             run = self._client.create_run(experiment, start_time=start_ms, tags=tags, run_name=identity.run_id)

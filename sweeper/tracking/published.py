@@ -22,9 +22,12 @@ class Published:
 
     @classmethod
     def of(cls, folder: RunFolder, store: str) -> Published:
-        """Nothing, for another store than the one it was sent to: a new database gets everything again."""
+        """Nothing, for another store than the one it was sent to, or of a damaged file: it gets everything again."""
         path = folder.path / "published.json"
-        kept = read_json(path) if path.exists() else {}
+        try:
+            kept = read_json(path)
+        except (FileNotFoundError, ValueError):
+            return cls(store=store)
         published = cls(**{item.name: kept[item.name] for item in dataclasses.fields(cls) if item.name in kept})
         return published if published.store == store else cls(store=store)
 

@@ -29,7 +29,8 @@ import yaml
 
 from sweeper.config import RunConfig
 from sweeper.metrics import all_metrics
-from sweeper.tracking.atomic_json import read_json, sync, write_json
+from sweeper.tracking.atomic_json import sync, write_json
+from sweeper.tracking.damage import read_object
 from sweeper.tracking.event_log import EventLog, decode_float, encode_float
 from sweeper.tracking.process_mark import ProcessMark
 from sweeper.tracking.provenance import code_version
@@ -141,8 +142,10 @@ class RunFolder:
 
     @property
     def identity(self) -> RunIdentity:
+        """Raises DamagedFile."""
         if self._identity is None:
-            self._identity = RunIdentity(**read_json(self._identity_path))
+            fix = f"move {self.path} away; the same command then trains the run again"
+            self._identity = RunIdentity(**read_object(self._identity_path, fix))
         return self._identity
 
     @property

@@ -29,6 +29,10 @@ class Departure:
     reason: Reason | None  # None for a pruned one
     detail: str
 
+    @classmethod
+    def pruned(cls, why: str) -> Departure:
+        return cls(RunState.PRUNED, None, why)
+
 
 class Control(Protocol):
     @property

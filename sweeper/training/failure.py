@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import traceback
 
 from sweeper.checks import ConfigError
@@ -33,6 +34,11 @@ def is_out_of_memory(error: BaseException) -> bool:
         return True
     allocates = isinstance(error, RuntimeError | OSError)
     return allocates and any(text in str(error).lower() for text in OUT_OF_MEMORY_TEXTS)
+
+
+def is_disk_full(error: BaseException) -> bool:
+    """Safetensors has no number for it, only the words."""
+    return getattr(error, "errno", None) in (errno.ENOSPC, errno.EDQUOT) or "No space left on device" in str(error)
 
 
 def one_line(error: BaseException) -> str:

@@ -55,8 +55,8 @@ class Group:
         self.finish()
 
     def leave(self, departures: Mapping[str, Departure]) -> None:
-        """Ends the runs that are told to leave; ids of others (they have just ended) mean nothing."""
-        for run in self.runs:
+        """Ends the runs, and readings to come, that are told to leave; ids of others (they have ended) mean nothing."""
+        for run in [member for trained in self.runs for member in (*trained.readings, trained)]:
             if told := departures.get(run.folder.run_id):
                 with run.alone():
                     run.end(told.state, told.reason, told.detail)

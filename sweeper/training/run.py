@@ -27,7 +27,7 @@ from sweeper.training.checkpoint import (
     save_checkpoint,
     steps_kept,
 )
-from sweeper.training.failure import Diverged, described, is_out_of_memory
+from sweeper.training.failure import Diverged, described, is_disk_full, is_out_of_memory
 from sweeper.training.objective import Batch, Data
 from sweeper.training.optim import build_optimizer, build_scheduler
 from sweeper.training.records import Records, Window
@@ -87,11 +87,11 @@ class Run:
 
     @contextmanager
     def alone(self) -> Iterator[None]:
-        """What goes wrong inside fails this run and no other; out of memory concerns the whole group, and is raised."""
+        """What goes wrong inside fails this run and no other; want of memory or disk concerns all, and is raised."""
         try:
             yield
         except Exception as error:
-            if is_out_of_memory(error):
+            if is_out_of_memory(error) or is_disk_full(error):
                 raise
             self.end(RunState.FAILED, *described(error))
 
@@ -281,6 +281,7 @@ class Run:
 
     def next_reading(self) -> Run | None:
         """The run that this one is now, once."""
+        self.readings = [reading for reading in self.readings if not reading.ended]
         due = self.readings and self.readings[0].num_steps == self.progress.step
         return self.readings.pop(0) if due else None
 

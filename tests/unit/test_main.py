@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import errno
 import os
 import subprocess
 import sys
@@ -53,6 +54,16 @@ def test_an_error_of_yaml_names_the_line() -> None:
 def test_bad_input_is_exit_code_2_and_one_line(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["train.epochs=-1"]) == BAD_INPUT
     assert capsys.readouterr().err == "error: train.epochs=-1.0: must be greater than 0\n"
+
+
+def test_a_full_disk_is_one_line_and_no_bad_input(capsys: pytest.CaptureFixture[str]) -> None:
+    def write(_: object) -> int:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), "mlruns/x")
+
+    assert command_line.in_one_line([], write) == 1
+    assert capsys.readouterr().err.startswith("error: mlruns/x: No space left on device; what is done is kept")
+    with pytest.raises(OSError, match="No space"):
+        command_line.in_one_line(["--debug"], write)
 
 
 def test_a_long_value_does_not_fill_the_screen(capsys: pytest.CaptureFixture[str]) -> None:
@@ -112,6 +123,13 @@ def test_a_server_that_is_away_at_the_end_keeps_the_exit_code(
     shown = capsys.readouterr()
     assert shown.err == "no table: away\n"
     assert shown.out.endswith("pictures: open http://me:<redacted>@server:5000\n")
+
+
+def test_a_stopped_sweep_begins_nothing_more(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(table, "print_table", raising(AttributeError("partially initialized module")))
+    monkeypatch.setattr(start, "run", lambda _: 143)
+    ended = SimpleNamespace(base=RunConfig(), run_ids=["a"], num_finished=1, is_single=True, sweep_id="b")
+    assert execute(Command(()), cast(Sweep, ended)) == 143
 
 
 def test_debug_hands_the_error_over() -> None:

@@ -131,3 +131,11 @@ def test_what_cannot_be_given_again_is_one_line(
 def test_help_shows_the_ways(capsys: pytest.CaptureFixture[str]) -> None:
     assert resume.main(["--help"]) == 0
     assert "python -m sweeper.resume last" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("names", [[""], [], ["aa11111111", "last"]], ids=str)
+def test_what_names_no_one_sweep_resumes_none(tmp_path: Path, given: Mapping[str, Any], names: list[str]) -> None:
+    """An empty name, as of a shell's unset variable, begins every id."""
+    record(tmp_path, "aa11111111")
+    assert resume.main([*names, "output_dir=."]) == 2
+    assert not given

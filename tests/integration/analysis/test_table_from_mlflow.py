@@ -128,7 +128,7 @@ def test_fresh_seeds_and_shared_runs_are_known_by_their_tags(
     view, cell = MlflowView(None, tmp_path), {"task.train_size": 100, "peft": "lora"}
     tags = {"cells": json.dumps([cell]), "objective": "eval/accuracy,perf/train_s", "confirm_seeds": "2"}
     parent = view.start_sweep("c0f1a3ed00", "confirmed", tags, {}, task="sst2")
-    made = {"sweep_id": "c0f1a3ed00", "tags": {"sweeper.shared_with": "long-run"}}
+    made = {"sweep_id": "c0f1a3ed00", "tags": {"sweeper.shared_with": "long-run"}, "metrics": {"perf/train_s": 1.0}}
     for rate, tags in ((0.01, {}), (0.001, made["tags"])):
         run = SyntheticRun(learning_rate=rate, eval_accuracy=rate, accuracy=0.9, **made | {"tags": tags})
         view.publish(run.write(tmp_path), parent)

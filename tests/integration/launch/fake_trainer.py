@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import signal
 import threading
@@ -69,6 +70,8 @@ def _misbehave(behaviour: str, folder: RunFolder) -> None:
             raise ValueError("the sky is green\nand the sea as well")
         case "out of memory":
             raise OutOfMemoryError("tried to allocate 8 EiB")
+        case "fill the disk":
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), "weights.safetensors")
         case "die":
             print("last words")
             os.kill(os.getpid(), signal.SIGKILL)

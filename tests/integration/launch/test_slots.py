@@ -15,7 +15,7 @@ from sweeper.config import RunConfig
 from sweeper.launch import fork_server as server
 from sweeper.launch.devices import SlotPlan
 from sweeper.launch.run_lock import RunLock
-from sweeper.launch.slots import Ended, GroupSettings, Judged, Slots
+from sweeper.launch.slots import Busy, Ended, GroupSettings, Judged, Slots
 from sweeper.tracking.run_folder import RunFolder, RunIdentity, RunState
 from sweeper.training.control import Assignment, Departure
 
@@ -53,8 +53,8 @@ def group(*folders: RunFolder) -> list[Assignment]:
     return [Assignment(folder) for folder in folders]
 
 
-def heard(slots: Slots) -> Ended | Judged:
-    results: list[Ended | Judged] = []
+def heard(slots: Slots) -> Ended | Judged | Busy:
+    results: list[Ended | Judged | Busy] = []
     deadline = time.monotonic() + 20
     while not results:
         assert time.monotonic() < deadline, "the group never said a word"
@@ -138,6 +138,13 @@ def test_runs_that_together_lack_memory_have_no_end_yet(tmp_path: Path, make_slo
         assert event is not None
         assert event["detail"] == line
         assert "fake_trainer.py" in event["traceback"]
+
+
+def test_full_disk_is_no_end_of_a_run(tmp_path: Path, make_slots: MakeSlots) -> None:
+    slots, folder = make_slots(1), run_folder(tmp_path, behaviour="fill the disk")
+    slots.train(slots.free[0], group(folder), GroupSettings(threads=1))
+    assert "No space left on device" in str(ended(slots).disk_full)
+    assert folder.state() == "UNFINISHED"
 
 
 def test_killed_worker_is_reported_with_its_log_and_replaced(tmp_path: Path, make_slots: MakeSlots) -> None:
@@ -286,14 +293,42 @@ def test_run_that_another_process_trains_is_left_alone(tmp_path: Path, make_slot
     lock = RunLock.take(theirs.path)
     assert lock is not None
     slots.train(slots.free[0], group(mine, theirs), GroupSettings(threads=1))
+    busy = heard(slots)
+    assert isinstance(busy, Busy), "at once, not when the group has ended"
+    assert list(busy.by) == [theirs.run_id]
+    assert str(os.getpid()) in busy.by[theirs.run_id]
     result = ended(slots)
-    assert result.done == [mine.run_id]
-    assert list(result.busy) == [theirs.run_id]
-    assert str(os.getpid()) in result.busy[theirs.run_id]
+    assert (result.run_ids, result.done) == ([mine.run_id], [mine.run_id])
     assert theirs.last("started") is None
     lock.release()
     slots.train(slots.free[0], group(theirs), GroupSettings(threads=1))
     assert ended(slots).done == [theirs.run_id]
+
+
+def test_slot_whose_runs_are_all_trained_elsewhere_is_free_only_when_its_worker_says_so(
+    tmp_path: Path, make_slots: MakeSlots
+) -> None:
+    slots, theirs, reading = make_slots(1), run_folder(tmp_path, 1), run_folder(tmp_path, 2)
+    lock = RunLock.take(theirs.path)
+    slots.train(slots.free[0], [Assignment(theirs, [reading])], GroupSettings(threads=1))
+    busy = heard(slots)
+    assert isinstance(busy, Busy)
+    assert (list(busy.by), busy.unread) == ([theirs.run_id], [reading.run_id])
+    assert slots.free == []
+    assert ended(slots) == Ended([], done=[])
+    assert len(slots.free) == 1
+    assert lock is not None
+    lock.release()
+
+
+def test_run_whose_folder_is_no_run_fails_alone(tmp_path: Path, make_slots: MakeSlots) -> None:
+    slots, good, bad = make_slots(1), run_folder(tmp_path, 1), run_folder(tmp_path, 2)
+    (bad.path / "run.json").unlink()
+    slots.train(slots.free[0], group(bad, good), GroupSettings(threads=1))
+    assert sorted(ended(slots).done) == sorted([good.run_id, bad.run_id])
+    assert good.state() == "COMPLETE"
+    assert last_finished(bad)["state"] == "FAILED"
+    assert "not a run folder" in last_finished(bad)["detail"]
 
 
 def test_worker_of_a_silent_group_is_ended(tmp_path: Path, make_slots: MakeSlots) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import math
 import os
+import signal
 from collections.abc import Callable
 from pathlib import Path
 
@@ -16,6 +17,7 @@ from mlflow.exceptions import MlflowException
 from analysis.load import Store
 from sweeper.checks import ConfigError
 from sweeper.config import flatten
+from sweeper.launch.stop import Stopped
 from sweeper.tracking.mlflow_view import MlflowView
 from sweeper.tracking.run_folder import RunFolder
 from tests.synthetic_runs import SyntheticRun
@@ -182,9 +184,24 @@ def test_an_outage_is_survived_and_made_up_for(
     with monkeypatch.context() as patch:
         patch.setattr(view._client, "log_batch", away)
         assert not view.publish(folder)
-    view._opened_s += 2
     assert view.publish(folder)
     assert len(points(client, only_run(client, task))) == 3
+
+
+def test_a_signal_between_mlflow_and_the_folder_doubles_nothing_in_the_same_process(
+    view: MlflowView, client: MlflowClient, task: str, output_dir: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = SyntheticRun(task=task).write(output_dir)
+
+    def stopped(*_: object) -> None:
+        raise Stopped(signal.SIGTERM)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(view._client, "log_inputs", stopped)
+        with pytest.raises(Stopped):
+            view.publish(folder)
+    assert view.publish(folder)
+    assert only_run(client, task).info.status == "FINISHED"
 
 
 def test_an_error_that_would_come_again_is_raised(
@@ -242,10 +259,11 @@ def test_a_resumed_sweep_has_one_parent_that_runs_again(
     parent = start_sweep(view, task)
     view.finish_sweep("FAILED", parent)
     assert client.get_run(parent).info.status == "FAILED"
+    client.set_tag(parent, "sweeper.reason", "killed")  # as of a process that died
     again = open_view().start_sweep(SWEEP, "a sweep", {"cells": CELLS}, {"n_trials": 9}, task=task)
     run = client.get_run(again)
     assert (again, run.info.status, run.data.params) == (parent, "RUNNING", {"n_trials": "4"})
-    assert run.data.tags["sweeper.cells"] == CELLS
+    assert (run.data.tags["sweeper.cells"], run.data.tags["sweeper.reason"]) == (CELLS, "")
 
 
 def test_a_run_shared_by_two_sweeps_belongs_to_both(

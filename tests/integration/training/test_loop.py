@@ -167,12 +167,12 @@ def test_an_error_in_one_runs_own_affairs_fails_it_alone(
     def broken(self: Any, *arguments: Any, **options: Any) -> Any:
         run = arguments[0] if where == "_write" else self
         if run.config.seed == 0:
-            raise OSError(28, "No space left on device")
+            raise OSError(13, "Permission denied")
         return whole(self, *arguments, **options)
 
     monkeypatch.setattr(owner, where, broken)
     train_folders(folders)
-    assert reason_of(folders[0]) == ("error", "OSError: [Errno 28] No space left on device")
+    assert reason_of(folders[0]) == ("error", "PermissionError: [Errno 13] Permission denied")
     finished = [event["state"] for event in folders[0].read()[0] if event["event"] == "finished"]
     assert finished == ["FAILED"], "and nothing more is said of it"
     assert folders[1].state() is RunState.COMPLETE

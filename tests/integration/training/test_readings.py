@@ -157,13 +157,13 @@ def test_a_reading_that_fails_fails_alone(
     def broken(self: Any, *arguments: Any) -> Any:
         run = arguments[0] if where == "_write" else self
         if run.folder.run_id == unlucky.run_id:
-            raise OSError(28, "No space left on device")
+            raise OSError(13, "Permission denied")
         return whole(self, *arguments)
 
     with monkeypatch.context() as during:
         during.setattr(owner, where, broken)
         train_folders([longest], readings=[unlucky, sane])
-    assert reason_of(unlucky) == ("error", "OSError: [Errno 28] No space left on device")
+    assert reason_of(unlucky) == ("error", "PermissionError: [Errno 13] Permission denied")
     assert_as_alone([longest, sane], [configs[0], configs[2]], tmp_path)
 
 
@@ -182,3 +182,18 @@ def test_a_reading_of_a_diverged_run_is_left_to_itself(family: Callable[..., lis
     train_folders([longest], readings=readings)
     assert reason_of(longest)[0] == "diverged"
     assert [reading.state() for reading in readings] == [RunState.UNFINISHED] * 2
+
+
+def test_a_reading_to_come_is_told_to_leave(family: Callable[..., list[RunConfig]], tmp_path: Path) -> None:
+    longest, hopeless, good = folders_of(family(), tmp_path)
+    train_folders([longest], readings=[hopeless, good], control=Script(leaving={3: pruned(hopeless)}))
+    assert [ends(folder) for folder in (longest, hopeless, good)] == [["COMPLETE"], ["PRUNED"], ["COMPLETE"]]
+
+
+def test_all_that_is_told_to_leave_at_once_has_its_own_end(
+    family: Callable[..., list[RunConfig]], tmp_path: Path
+) -> None:
+    longest, *readings = folders_of(family(), tmp_path)
+    everybody = {run_id: why for folder in (longest, *readings) for run_id, why in pruned(folder).items()}
+    train_folders([longest], readings=readings, control=Script(leaving={3: everybody}))
+    assert [ends(folder) for folder in (longest, *readings)] == [["PRUNED"]] * 3

@@ -109,7 +109,9 @@ def test_a_deviation_counts_against_the_mean(objective_std: float, rate: str) ->
     for objective, runs in (("eval/accuracy", higher), ("eval/loss", lower)):
         result = table(runs, sweep(objective=objective, replicates=2, objective_std=objective_std))
         assert column(result, "Best hyperparameters") == [f"learning_rate={rate}"]
-        assert any("standard deviations to the worse side" in note for note in result.notes) is bool(objective_std)
+        assert any("(the mean, 1 standard deviation to the worse side)" in note for note in result.notes) is bool(
+            objective_std
+        )
 
 
 def pruned(rate: str, seed: int = 0, size: int = 100) -> Run:
@@ -147,3 +149,15 @@ def test_a_point_is_whole_with_the_replicates_that_the_sweep_wants() -> None:
     """Not with those that happened to start."""
     runs = [run(rate="1", eval=0.9), *(run(rate="2", seed=seed, eval=0.8) for seed in (0, 1))]
     assert column(table(runs, sweep(replicates=2)), "Best hyperparameters") == ["learning_rate=2"]
+
+
+def test_a_replicate_with_a_number_that_is_not_finite_does_not_count() -> None:
+    """Be it only its loss: so the search has it, and a point with fewer replicates stands behind whole ones."""
+    nan = {"eval/loss": float("nan")}
+    broken = [run(rate="1", seed=0, eval=0.9), run(rate="1", seed=1, eval=0.99, metrics=nan)]
+    whole = [run(rate="2", seed=seed, eval=0.8) for seed in (0, 1)]
+    chosen = column(table(broken + whole, sweep(replicates=2)), "Best hyperparameters")
+    assert chosen == ["learning_rate=2"]
+    lacking = [run(rate="3", eval=0.95), run(rate="4", eval=0.9, metrics={"perf/train_s": 1.0})]
+    of = sweep(objectives=("eval/accuracy", "perf/train_s"))
+    assert column(table(lacking, of), "Best hyperparameters") == ["learning_rate=4"]

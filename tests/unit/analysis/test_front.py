@@ -71,6 +71,20 @@ def test_replicates_are_one_point_and_equal_means_are_a_tie() -> None:
     assert any(note.endswith("standard deviation, 1 of which count against each mean.") for note in against.notes)
 
 
+def test_cells_that_are_searches_of_their_own_have_a_front_each(tmp_path: Path) -> None:
+    runs = [run(size, rate=rate, eval=accuracy, metrics={SIZE: cost}) for size, rate, accuracy, cost in (
+        (100, "1", 0.6, 10), (100, "2", 0.5, 20), (1000, "1", 0.9, 10), (1000, "2", 0.8, 5))]  # fmt: skip
+    together, apart = (front_of(runs, Criterion((ACCURACY, SIZE)), per_cell=per_cell) for per_cell in (False, True))
+    assert together.on_front == [True, True, False, False]
+    assert [len(points) for points in together.fronts()] == [2]
+    assert apart.on_front == [True, False, True, True]
+    assert [[point.train_size for point in points] for points in apart.fronts()] == [[100], [1000, 1000]]
+    assert len(apart.only().points) == 3
+    assert any("no other point of its cell" in note for note in laid_out("sst2", apart, [], runs).notes)
+    front_plot.draw(apart, tmp_path / "front.png", title="sst2")
+    assert (tmp_path / "front.png").is_file()
+
+
 def test_what_does_not_count_is_said() -> None:
     layout = table(
         *(point("1", 0.8, 5, seed=seed) for seed in (0, 1)),

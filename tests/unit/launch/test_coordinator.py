@@ -18,10 +18,11 @@ from sweeper.launch.coordinator import Coordinator
 from sweeper.launch.devices import SlotPlan
 from sweeper.launch.group import DataSize, Waiting
 from sweeper.launch.memory import MemoryLimits
+from sweeper.launch.planned_room import PlannedRoom
 from sweeper.launch.progress import PlainProgress
-from sweeper.launch.retry import Retries
+from sweeper.launch.retry import FirstErrors, Retries, SameError
 from sweeper.launch.run_lock import RunLock
-from sweeper.launch.slots import Ended, GroupSettings, Judged, Slot
+from sweeper.launch.slots import Busy, Ended, GroupSettings, Judged, Slot
 from sweeper.launch.stop import Stop, Stopped
 from sweeper.launch.waiting_room import WaitingRoom
 from sweeper.launch.watchdog import Watchdog
@@ -51,6 +52,7 @@ class FakeSweep:
     reported: list[tuple[int, int, int, float]] = field(default_factory=list)  # trial, replicate, step, value
     sweep_id: str = "5eed5eed00"
     objective: str = "eval/accuracy"
+    base: RunConfig = field(default_factory=RunConfig)
 
     def report(self, trial: TrialRuns, replicate: int, step: int, value: float) -> str | None:
         self.reported.append((trial.number, replicate, step, value))
@@ -425,6 +427,17 @@ def test_bug_of_the_coordinator_ends_the_workers_and_comes_out(tmp_path: Path) -
     assert stage.view.closed == ["KILLED"]
 
 
+def test_full_disk_stops_the_sweep_with_runs_that_can_go_on(tmp_path: Path) -> None:
+    stage = scene(tmp_path, [(0, 0.5)], [(1, 0.5)])
+    stage.sweep.base = RunConfig(output_dir=str(tmp_path))
+    coordinator = stage.coordinator()
+    coordinator.hand_out()
+    run_ids, stage.slots.busy[0].assignments = stage.slots.busy[0].run_ids, []
+    with pytest.raises(OSError, match="no room for weights"):
+        coordinator.receive(Ended(run_ids, disk_full="no room for weights", done=run_ids))
+    assert {attempt.folder.state() for attempt in coordinator.live.values()} == {"UNFINISHED"}
+
+
 def test_the_same_error_in_the_first_three_runs_stops_the_sweep(tmp_path: Path) -> None:
     stage = scene(tmp_path, *([(seed, ["error", f"ValueError: row {seed} has no label"])] for seed in range(6)))
     assert stage.coordinator().run() == 1
@@ -433,6 +446,14 @@ def test_the_same_error_in_the_first_three_runs_stops_the_sweep(tmp_path: Path) 
     assert stage.slots.stopped
     assert stage.view.closed == ["KILLED"]
     assert len(stage.sweep.told) == 4
+
+
+def test_an_error_is_the_same_in_a_group_and_alone() -> None:
+    first = FirstErrors()
+    first.note("error", "ValueError: no such layer")
+    first.note("error", "ValueError: no such layer (in a group of 2 runs)")
+    with pytest.raises(SameError):
+        first.note("error", "ValueError: no such layer (in a group of 2 runs)")
 
 
 def test_different_errors_do_not_stop_the_sweep(tmp_path: Path) -> None:
@@ -564,10 +585,11 @@ def test_run_of_another_process_is_waited_for_and_taken(tmp_path: Path, monkeypa
     coordinator = stage.coordinator()
     coordinator.hand_out()
     [assignment] = stage.slots.busy[0].assignments
-    run_ids, stage.slots.busy[0].assignments = stage.slots.busy[0].run_ids, []
+    stage.slots.busy[0].assignments = []
     lock = RunLock.take(assignment.folder.path)
     assert lock is not None
-    coordinator.receive(Ended(run_ids, busy={assignment.folder.run_id: "process 7 on another"}))
+    coordinator.set_aside(Busy({assignment.folder.run_id: "process 7 on another"}))
+    coordinator.receive(Ended([]))
     coordinator.look_at_held()
     assert list(coordinator.room.held) == [assignment.folder.run_id]
     complete(assignment.folder, 0.75)
@@ -576,6 +598,64 @@ def test_run_of_another_process_is_waited_for_and_taken(tmp_path: Path, monkeypa
     assert stage.sweep.told[0][0].objectives == {"eval/accuracy": 0.75}
     assert len(stage.slots.trained) == 1
     assert "process 7 on another trains it" in stage.text.getvalue()
+
+
+def test_run_that_another_process_ended_before_the_worker_said_so_is_taken(tmp_path: Path) -> None:
+    stage = scene(tmp_path, [(0, 0.5)], [(1, 0.5)])
+    coordinator = stage.coordinator()
+    coordinator.hand_out()
+    slot = stage.slots.busy[0]
+    theirs, mine = slot.assignments
+    complete(theirs.folder, 0.75)
+    coordinator.follow()
+    slot.assignments = [mine]
+    coordinator.set_aside(Busy({theirs.folder.run_id: "process 7 on another"}))
+    assert coordinator.run() == 0
+    assert [results[0].objectives["eval/accuracy"] for results in stage.sweep.told.values()] == [0.75, 0.5]
+
+
+def test_readings_of_a_run_that_another_process_trains_are_trained(tmp_path: Path) -> None:
+    stage = scene(tmp_path, [(0, 0.5)], [(1, 0.25)])
+    stage.runs.families = {0: ("one", 50.0), 1: ("one", 10.0)}
+    coordinator = stage.coordinator()
+    coordinator.hand_out()
+    [assignment] = stage.slots.busy[0].assignments
+    [reading] = assignment.readings
+    stage.slots.busy[0].assignments = []
+    coordinator.set_aside(Busy({assignment.folder.run_id: "process 7 on another"}, [reading.run_id]))
+    coordinator.hand_out()
+    assert stage.slots.trained[-1] == [reading.run_id]
+
+
+def test_hopeless_run_that_another_process_trains_is_left_to_it(tmp_path: Path) -> None:
+    stage = scene(tmp_path, [(0, 0.3), (1, 0.5)], num_slots=1)
+    stage.sweep.launcher = LauncherOptions(max_group=1)
+    stage.sweep.prunes_by, stage.sweep.worst = "replicate", 0.4
+    coordinator = stage.coordinator()
+    coordinator.hand_out()
+    [first] = (assignment.folder for assignment in stage.slots.busy[0].assignments)
+    [theirs] = (folder for run_id, folder in coordinator.folders.items() if run_id != first.run_id)
+    coordinator.room.hold(coordinator.room.runs.pop(theirs.run_id))
+    lock = RunLock.take(theirs.path)
+    complete(first, 0.3)
+    coordinator.follow()
+    coordinator.look_at_held()
+    assert stage.sweep.states() == {0: ["COMPLETE", "PRUNED"]}
+    assert theirs.last("finished") is None
+    assert lock is not None
+    lock.release()
+
+
+def test_stopped_sweep_ends_no_run_that_another_process_trains(tmp_path: Path) -> None:
+    stage = scene(tmp_path, [(0, 0.5)], [(1, 0.5)])
+    coordinator = stage.coordinator()
+    coordinator.hand_out()
+    mine, theirs = (assignment.folder for assignment in stage.slots.busy[0].assignments)
+    lock = RunLock.take(theirs.path)
+    coordinator.abandon("stopped by SIGTERM")
+    assert (mine.state(), theirs.state()) == ("KILLED", "UNFINISHED")
+    assert lock is not None
+    lock.release()
 
 
 def test_spent_budget_asks_for_no_more_and_says_what_is_missing(tmp_path: Path) -> None:
@@ -587,6 +667,18 @@ def test_spent_budget_asks_for_no_more_and_says_what_is_missing(tmp_path: Path) 
     assert len(stage.sweep.told) == 2
     assert "trials that are missing: 3 of train_size=100" in stage.text.getvalue()
     assert stage.view.closed == ["KILLED"], "not finished; the same command goes on"
+
+
+def test_runs_that_were_asked_ahead_do_not_begin_when_the_budget_is_spent(tmp_path: Path) -> None:
+    stage = scene(tmp_path, *([(seed, 0.5)] for seed in range(5)))
+    coordinator = stage.coordinator()
+    coordinator.room = PlannedRoom(2, MemoryLimits(), slots=stage.slots.plan)
+    coordinator.hand_out()
+    assert stage.sweep.asked == 5
+    coordinator.deadline_s = 0.0
+    assert coordinator.run() == 0
+    assert len(stage.sweep.told) == 2
+    assert "trials that are missing: 3 of train_size=100" in stage.text.getvalue()
 
 
 def test_run_over_its_time_is_told_to_leave(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -619,3 +711,20 @@ def test_silent_group_loses_its_worker_and_gets_another(tmp_path: Path) -> None:
     coordinator.live[run_id].heard_s -= 61
     coordinator.watchdog.look(coordinator.live)
     assert "stalled_minutes=1" in str(stage.slots.busy[0].doomed)
+
+
+def test_time_in_which_the_whole_sweep_was_paused_does_not_count(tmp_path: Path) -> None:
+    stage = scene(tmp_path, [(0, 0.5)])
+    stage.sweep.launcher = LauncherOptions(stalled_minutes=1, run_minutes=1)
+    coordinator = stage.coordinator()
+    coordinator.hand_out()
+    [run_id], watchdog = coordinator.live, coordinator.watchdog
+    watchdog.looked_s -= 3600
+    watchdog.began_s[run_id] -= 3600
+    coordinator.live[run_id].heard_s -= 3600
+    watchdog.look(coordinator.live)
+    assert stage.slots.busy[0].doomed is None
+    assert stage.slots.told_to_leave == {}
+    watchdog.began_s[run_id] -= 61
+    watchdog.look(coordinator.live)
+    assert list(stage.slots.told_to_leave) == [run_id], "from then on it does"

@@ -10,7 +10,7 @@ from typing import Any, cast
 import pytest
 
 from sweeper.config import RunConfig
-from sweeper.launch.runs import Runs
+from sweeper.launch.runs import Runs, display_name
 from tasks import sources
 
 
@@ -36,3 +36,11 @@ def test_prompts_that_read_other_columns_read_other_data(config: RunConfig) -> N
         source = sources.resolve(asked.task, asked.data_dir, embedded_model=False)
         assert runs.data(asked).digest == sources.load(source, asked.task).digest
     assert len(runs._data) == 2, "the rows of the same columns are read once"
+
+
+def test_a_run_is_called_by_what_its_id_does_not_say() -> None:
+    """Three runs that differ in their epochs alone have three names on the console."""
+    cell = {"peft": "lora", "task.train_size": 40, "train.epochs": 2}
+    identity = SimpleNamespace(cell=cell, params={"train.learning_rate": 0.00123456})
+    folder = SimpleNamespace(run_id="sst2-mini-lora-40-s0-0123456789", identity=identity)
+    assert display_name(cast(Any, folder)) == "sst2-mini-lora-40-s0 epochs=2 learning_rate=0.00123"

@@ -54,6 +54,18 @@ def test_ties_go_to_the_lower_loss(make_sweep: MakeSweep) -> None:
     assert fresh.params == {"peft.r": 3}
 
 
+def test_a_whole_point_goes_before_a_better_one_with_a_failed_replicate(make_sweep: MakeSweep) -> None:
+    """As the table chooses."""
+    with make_sweep("peft.r=range(1,4)", "replicates=2", AUTO) as sweep:
+        for values in ((0.9,), (0.6, 0.7), (0.5, 0.5)):
+            trial = sweep.ask()
+            assert trial
+            sweep.tell(trial, [*done(trial, *values), *failed(trial)[len(values) :]])
+        fresh = sweep.ask()
+    assert fresh
+    assert fresh.params == {"peft.r": 2}
+
+
 def test_a_smaller_loss_is_the_better_objective(make_sweep: MakeSweep) -> None:
     with make_sweep("peft.r=range(1,5)", AUTO, "hydra.sweeper.objective=eval/loss") as sweep:
         for loss in (0.5, 0.3, 0.2, 0.4):

@@ -97,6 +97,17 @@ def test_a_study_per_cell_has_a_front_per_cell(make_sweep: MakeSweep) -> None:
     assert found == [(10, 0.6), (10, 0.5), (20, 0.9)]
 
 
+def test_a_trial_with_a_failed_replicate_is_not_on_the_front(make_sweep: MakeSweep) -> None:
+    """Nor does it beat any other, as its mean is over fewer."""
+    with make_sweep("peft.r=2,4", "replicates=2", SEVERAL) as sweep:
+        for values in ((0.9, 1.0), (0.6, 2.0)):
+            trial = sweep.ask()
+            assert trial
+            lost = RunResult("lost", "FAILED", reason="diverged")
+            sweep.tell(trial, [*result(*values), lost if values[0] == 0.9 else result(*values)[0]])
+        assert [trial["values"]["eval/accuracy"] for trial in sweep.pareto()] == [0.6]
+
+
 def test_one_objective_has_no_front_to_write(make_sweep: MakeSweep) -> None:
     with make_sweep("peft.r=2,4") as sweep:
         assert sweep.store_pareto() is None

@@ -146,6 +146,53 @@ def test_a_trial_left_open_goes_on_with_the_values_that_it_had(make_sweep: MakeS
     assert intermediate(second) == [{10: 0.5, 20: 0.4, 30: 0.3}]
 
 
+def test_a_pruned_trial_that_a_killed_process_left_open_is_pruned_on_resume(make_sweep: MakeSweep) -> None:
+    """Whatever the runs that had not left would measure by then."""
+    space = (*STEPWISE, "replicates=2", *pruner("threshold", "{lower: 0.5}"))
+    with make_sweep(*space) as first:
+        left = ask(first)
+        assert [first.report(left, replicate, 10, 0.4) for replicate in (0, 1)] == [None, "threshold pruner at step 10"]
+    with make_sweep(*space) as second:
+        again = ask(second)
+        assert again.number == left.number
+        assert second.report(again, 1, 20, 0.9) == "threshold pruner at step 10"
+    with make_sweep(*space[:-2], *pruner("percentile", "{percentile: 50.0}")) as other:
+        assert other.report(ask(other), 1, 20, 0.9) is None, "what another pruner says does not count"
+
+
+def test_a_pruner_without_anything_to_look_at_is_said(make_sweep: MakeSweep) -> None:
+    with make_sweep(*STEPWISE[:-1], "train.eval_every=50", *pruner("threshold", "{lower: 0.5}")) as sweep:
+        assert sweep.notes_so_far() == []
+        sweep.tell(trial := ask(sweep), done(trial))
+        (note,) = sweep.notes_so_far()
+        assert note.startswith("the threshold pruner had nothing to compare")
+        assert note.endswith("(train.eval_every=50)")
+        assert curve(sweep, ask(sweep), [0.9, 0.9]) is None
+        assert sweep.notes_so_far() == []
+
+
+def test_repeated_points_do_not_move_the_brackets_of_hyperband(make_sweep: MakeSweep) -> None:
+    """A trial's bracket follows from its place among those that were judged: the same now and after a resume."""
+    space = ("peft.r=range(1,10)", "hydra.sweeper.n_trials=8", "hydra.sweeper.sampler=random", "train.eval_every=epoch")
+    bands = pruner("hyperband", "{min_resource: 1, max_resource: 9}")
+    places = []
+    with make_sweep(*space, *bands) as sweep:
+        trials = []
+        while (trial := sweep.ask()) is not None:
+            assert curve(sweep, trial, [0.5]) is None
+            trials.append(trial)
+        places.append(judged(sweep))
+    with make_sweep(*space, *bands) as again:
+        places.append(judged(again))
+    assert places == [len(trials)] * 2
+    assert len(trials) < 8, "nothing was repeated: the test shows nothing"
+
+
+def judged(sweep: Sweep) -> int:
+    assert sweep._trials
+    return sum(len(pruner.study.trials) for pruner in sweep._trials._pruners.values())
+
+
 def intermediate(sweep: Sweep) -> list[dict[int, float]]:
     from sweeper.search.storage import open_storage
 

@@ -11,6 +11,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from sweeper.checks import ConfigError
+from sweeper.search.record import Command, SweepRecord
 from sweeper.search.study import RunResult, Sweep, TrialRuns
 
 MakeSweep = Callable[..., Sweep]
@@ -50,6 +51,18 @@ def test_every_cell_and_point_of_a_finite_space_is_asked_once(make_sweep: MakeSw
     asked = {(trial.cell["task.train_size"], trial.params["peft.r"]) for trial in trials}
     assert asked == set(itertools.product((10, 20, "full"), (2, 4)))
     assert len(trials) == sweep.num_trials == sweep.num_finished == 6
+
+
+def test_a_trial_that_is_asked_and_not_told_is_left_to_the_next_process(make_sweep: MakeSweep) -> None:
+    with make_sweep("peft.r=2,4", "seed=0,1", "hydra.sweeper.confirm_seeds=0") as sweep:
+        first, second = sweep.ask(), sweep.ask()
+        assert first is not None
+        assert second is not None
+        sweep.tell(first, done(first))
+        assert (sweep.num_runs_left, sweep.num_open) == (0, 1)
+        record = SweepRecord.of(sweep, Command(()))
+        record.end(sweep, stopped=False)
+        assert record.values["state"] == "KILLED", "not complete: the budget was spent"
 
 
 def test_a_run_carries_the_values_of_its_cell_and_point(make_sweep: MakeSweep) -> None:

@@ -68,7 +68,7 @@ def test_a_complete_line_that_is_no_event_is_an_error_that_names_the_file(tmp_pa
     log = write(tmp_path / "events.jsonl", ["a"])
     with log.path.open("ab") as file:
         file.write(b"\x00\x00\x00\n")
-    with pytest.raises(CorruptEventsError, match=r"events\.jsonl: not a JSON line"):
+    with pytest.raises(CorruptEventsError, match=r"events\.jsonl: damaged, not a JSON line"):
         log.read()
 
 

@@ -1,9 +1,11 @@
 from __future__ import annotations
 
+import errno
+
 import pytest
 
 from sweeper.checks import ConfigError
-from sweeper.training.failure import Diverged, described, is_out_of_memory, one_line
+from sweeper.training.failure import Diverged, described, is_disk_full, is_out_of_memory, one_line
 
 
 class OutOfMemoryError(RuntimeError):
@@ -55,3 +57,9 @@ def test_only_what_nobody_foresaw_has_a_traceback() -> None:
     assert described(Diverged("x"))[2] is None
     assert described(ConfigError("a", 1, "b"))[2] is None
     assert "KeyError" in str(described(KeyError("x"))[2])
+
+
+def test_a_full_disk_is_known_by_its_number_or_its_words() -> None:
+    assert is_disk_full(OSError(errno.ENOSPC, "no room"))
+    assert is_disk_full(RuntimeError("SafetensorError: I/O error: No space left on device (os error 28)"))
+    assert not is_disk_full(OSError(errno.ENOENT, "no such file"))
