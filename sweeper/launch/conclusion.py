@@ -14,7 +14,7 @@ from sweeper.tracking.run_folder import RunFolder, RunState
 def conclude(sweep: Sweep, books: Books, progress: Progress, failures: Sequence[str], *, has_budget: bool) -> int:
     """Of a sweep that has no more to train now. The exit code."""
     failed = bool(failures or sweep.num_failed or sweep.num_left_failed)
-    missing = sweep.missing() if has_budget else {}
+    missing = sweep.missing()
     close_books(books, progress, RunState.FAILED if failed else RunState.KILLED if missing else RunState.COMPLETE)
     sweep.store_pareto()
     for line in sweep.notes_so_far():
@@ -23,7 +23,8 @@ def conclude(sweep: Sweep, books: Books, progress: Progress, failures: Sequence[
         progress.say(line, style="red")
     if missing:
         listed = ", ".join(f"{number} of {cell}" for cell, number in missing.items())
-        progress.say(f"budget.minutes is spent; trials that are missing: {listed}; "
+        why = "budget.minutes is spent" if has_budget else "hydra.sweeper.max_failures is reached"
+        progress.say(f"{why}; trials that are missing: {listed}; "
                      "the same command goes on", style="yellow")  # fmt: skip
     return int(failed)
 

@@ -22,7 +22,7 @@ from sweeper.launch.conclusion import close_books, conclude, failure
 from sweeper.launch.group import Waiting
 from sweeper.launch.open_trials import OpenTrials
 from sweeper.launch.progress import Progress
-from sweeper.launch.retry import FirstErrors, Left, Retries, SameError
+from sweeper.launch.retry import MEND, SAME_ERRORS, FirstErrors, Left, Retries, SameError
 from sweeper.launch.run_lock import holder
 from sweeper.launch.runs import Runs, display_name
 from sweeper.launch.slots import Busy, Ended, GroupSettings, Judged, Slot, Slots
@@ -63,7 +63,7 @@ class Coordinator:
             self.work()
         except SameError as error:
             self.abandon(f"the first runs failed with the same error ({error})")
-            self.progress.say("mend it; the same command with retry_failed=true then goes on", style="red")
+            self.progress.say(MEND, style="red")
             return 1
         except BaseException as error:
             self.abandon(f"stopped by {error}" if isinstance(error, Stopped) else "the coordinating process failed")
@@ -111,11 +111,12 @@ class Coordinator:
 
     def ask_for(self, num_free: int) -> bool:
         """Asks until there is enough at hand for so many free slots; False when the sweep has no more."""
-        more = bool(wanted := self.room.wanted(num_free))
-        while more and len(self.room.families) < max(wanted, self.room.wanted(num_free)):
+        wanted = self.room.wanted(num_free)
+        while len(self.room.families) < max(wanted, self.room.wanted(num_free)):
             with self.stop.deferred():
-                more = self.ask()
-        return more
+                if not self.ask():
+                    return False
+        return bool(wanted)
 
     def ask(self) -> bool:
         """Takes the next trial in; False when the sweep has no more, or no time for it."""
@@ -150,10 +151,11 @@ class Coordinator:
         return run_id
 
     def has_result(self, folder: RunFolder) -> bool:
-        """Complete, or pruned by this very sweep: what another sweep gave up may be wanted here."""
-        state = folder.state()
-        by_this = self.sweep.prunes_by is not None and folder.identity.sweep_id == self.sweep.sweep_id
-        return state is RunState.COMPLETE or (state is RunState.PRUNED and by_this)
+        """Complete, or given up by this very sweep: what another sweep gave up may be wanted here."""
+        state, by_this = folder.state(), folder.identity.sweep_id == self.sweep.sweep_id
+        pruned = by_this and state is RunState.PRUNED and self.sweep.prunes_by is not None
+        failed = by_this and state is RunState.FAILED and not self.sweep.base.retry_failed
+        return state is RunState.COMPLETE or pruned or failed
 
     def reuse(self, folder: RunFolder) -> None:
         self.progress.reuse(display_name(folder))
@@ -177,8 +179,7 @@ class Coordinator:
             left = [self.left(run) for run in members]
             others = [[self.left(self.training[run_id]) for run_id in other.trained_ids if run_id in self.live]
                       for other in self.slots.busy if other is not slot]  # fmt: skip
-            family = self.room.joiner(members, left, others)
-            if family is None:
+            if (family := self.room.joiner(members, left, others)) is None:
                 return
             self.slots.join(slot, self.assignment(family))
 
@@ -283,16 +284,15 @@ class Coordinator:
 
     def renew(self) -> None:
         """The sweep's lease, for those who look from other machines."""
-        if time.monotonic() > self.renewed_s + RENEW_S:
-            self.renewed_s = time.monotonic()
+        if (now := time.monotonic()) > self.renewed_s + RENEW_S:
+            self.renewed_s = now
             self.sweep.renew()
-
-    # The end.
 
     def abandon(self, why: str) -> None:
         """Stops the workers; what they had not finished is KILLED, here and in MLflow, and can be resumed."""
         self.progress.say(f"{why}: ending {len(self.live)} runs, the same command goes on with them", style="yellow")
         self.slots.stop()
+        self.first_errors.ended = SAME_ERRORS  # what is still to be read stops nothing any more
         for attempt in self.live.values():
             if holder(attempt.folder.path) is None:  # else another process trains it, and says how it ends
                 attempt.end(RunState.KILLED, Reason.KILLED, why)

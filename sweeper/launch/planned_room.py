@@ -32,7 +32,7 @@ class PlannedRoom(WaitingRoom):
     planned: list[Planned] = field(default_factory=list, kw_only=True)
 
     def __post_init__(self) -> None:
-        """Groups that were formed for other cores, or for another number of threads, are formed anew.
+        """Groups that were formed for other cores, threads or sizes are formed anew.
 
         Raises DamagedFile.
         """
@@ -41,7 +41,7 @@ class PlannedRoom(WaitingRoom):
         fix = "delete it; the groups are then formed anew, which may change the last digits of what they have left"
         known = read_object(self.path, fix)
         try:
-            if known["cores"] == self.slots.cores and known["threads"] == self.slots.fixed_threads:
+            if known["formed_for"] == self._formed_for:
                 self.planned = [Planned(**group) for group in known["groups"]]
         except (KeyError, TypeError) as error:
             raise DamagedFile(self.path, repr(error), fix) from error
@@ -75,8 +75,12 @@ class PlannedRoom(WaitingRoom):
         self.planned = kept + [Planned([family.longest.run_id for family in group], threads) for group in groups]
         if self.path is not None:
             self.path.parent.mkdir(parents=True, exist_ok=True)
-            write_json(self.path, {"cores": self.slots.cores, "threads": self.slots.fixed_threads,
-                                   "groups": [asdict(group) for group in self.planned]})  # fmt: skip
+            groups_now = [asdict(group) for group in self.planned]
+            write_json(self.path, {"formed_for": self._formed_for, "groups": groups_now})
+
+    @property
+    def _formed_for(self) -> dict[str, int | None]:
+        return {"cores": self.slots.cores, "threads": self.slots.fixed_threads, "max_group": self.max_group}
 
     def _limit(self, group: Planned, families: Sequence[Family], limits: dict[str, int]) -> int:
         keys = {family.longest.key for family in families if family.longest.run_id in group.run_ids}

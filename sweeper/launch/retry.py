@@ -20,6 +20,7 @@ from sweeper.launch.slots import Ended
 from sweeper.tracking.run_folder import Reason
 
 SMALLEST_SHARE = 1 / 16  # of a forward's examples, where a single one of them would be more
+MEND = "mend it; then the same command with retry_failed=true, and resume.allow_drift=true where the mending changed it"
 SAME_ERRORS = 3  # first runs that must not all fail alike
 OF_A_GROUP = re.compile(r" \(in a group of \d+ runs\)$")  # as `worker` adds it
 

@@ -44,9 +44,9 @@ class _Comparison:
     def of_the_study(self) -> list[str]:
         """What a study keeps as it began."""
         contents = [record.values["content"] for record in (self.previous, self.present)]
-        kept = ("objectives", "tune_per_cell")
-        old, new = ({f"hydra.sweeper.{key}": content[key] for key in kept} | flatten(content["space"], "space: ")
-                    for content in contents)  # fmt: skip
+        old, new = ({f"hydra.sweeper.{key}": content[key] for key in ("objectives", "tune_per_cell")}
+                    | {f"hydra.sweeper.{key}": value for key, value in content["choosing"].items()}
+                    | flatten(content["space"], "space: ") for content in contents)  # fmt: skip
         return list(_differences(old, new))
 
     def _data(self) -> Iterator[str]:
@@ -85,10 +85,10 @@ def begin(sweep: Sweep, command: Command) -> list[str]:
         return []
     comparison = _Comparison(previous, present)
     changes = comparison.changes()
-    if previous.is_finished:
+    if previous.is_finished and not (previous.has_failed and sweep.base.resume.allow_drift):
         if previous.sweep_id != present.sweep_id:
             sweep.record = present
-        return [f"sweep {previous.sweep_id} of this command is complete; a new one begins, since {_what(changes)} "
+        return [f"sweep {previous.sweep_id} of this command has ended; a new one begins, since {_what(changes)} "
                 "changed:", *(f"  {line}" for line in _first(changes))]  # fmt: skip
     if not sweep.base.resume.allow_drift:
         raise Drift(previous, changes)

@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Any
 
 from sweeper.checks import ConfigError
 from sweeper.config import VOLATILE, flatten
+from sweeper.search.options import SearchOptions
 from sweeper.tracking.atomic_json import read_json, write_json
 from sweeper.tracking.provenance import code_state, code_version
 from sweeper.tracking.redaction import Redactor
@@ -36,7 +37,7 @@ _NEVER_AGAIN = ("resume", "plan", "retry_failed")  # said once, not to be said a
 _KEYS = (
     {"sweep_id", "content_id", "name", "state", "created", "started", "trials", "finished", "drift", "code"},
     {"key", "overrides", "cwd", "config_dir", "environment"},
-    {"space", "cells", "data", "code", "objectives", "tune_per_cell"},
+    {"space", "cells", "data", "code", "objectives", "tune_per_cell", "choosing"},
 )
 
 
@@ -112,7 +113,12 @@ class SweepRecord:
 
     @property
     def is_finished(self) -> bool:
-        return bool(self.values["state"] == COMPLETE and self.values["finished"] >= self.values["trials"])
+        """Whether every trial has its end, be it a failure."""
+        return bool(self.values["state"] in (COMPLETE, FAILED) and self.values["finished"] >= self.values["trials"])
+
+    @property
+    def has_failed(self) -> bool:
+        return bool(self.values["state"] == FAILED)
 
     @property
     def drift(self) -> list[dict[str, Any]]:
@@ -170,8 +176,14 @@ def content_of(sweep: Sweep) -> dict[str, Any]:
         cells[cell.key] = flatten({key: value for key, value in config.items() if key not in VOLATILE | {"seed"}})
     return {
         "space": sweep.space.describe(), "cells": cells, "data": sweep.data.identities(), "code": code_version(),
-        "objectives": sweep.search.measures, "tune_per_cell": sweep.search.tune_per_cell,
+        "objectives": sweep.search.measures, "tune_per_cell": sweep.search.tune_per_cell, "choosing": _choosing(sweep),
     }  # fmt: skip
+
+
+def _choosing(sweep: Sweep) -> dict[str, Any]:
+    """Who chooses points and who ends them early, as far as it isn't the default; a finite space may need nobody."""
+    keys, default = ("sampler", "sampler_args", "seed", "pruner", "pruner_args"), SearchOptions()
+    return {key: given for key in keys if (given := getattr(sweep.search, key)) != getattr(default, key)}
 
 
 def _packed(cells: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:

@@ -66,6 +66,8 @@ def make_sampler(options: SearchOptions, num_known: int = 0) -> BaseSampler:
         "cmaes": samplers.CmaEsSampler, "qmc": samplers.QMCSampler, "nsgaii": samplers.NSGAIISampler,
     }  # fmt: skip
     sampler, arguments = classes[options.sampler], dict(options.sampler_args)
+    if options.sampler == "tpe":
+        arguments.setdefault("constant_liar", True)  # a group asks for several points before any has a value
     # A sampler that starts over with the same seed draws the same points again; a quasi-random sequence goes on
     # by the number of its trials and needs the seed that it began with.
     seed = options.seed if options.sampler == "qmc" else (options.seed + num_known) % 2**32

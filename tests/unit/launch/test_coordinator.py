@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import io
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -728,3 +729,40 @@ def test_time_in_which_the_whole_sweep_was_paused_does_not_count(tmp_path: Path)
     watchdog.began_s[run_id] -= 61
     watchdog.look(coordinator.live)
     assert list(stage.slots.told_to_leave) == [run_id], "from then on it does"
+
+
+def test_signal_amid_equal_errors_still_ends_in_order(tmp_path: Path) -> None:
+    stage = scene(tmp_path, *([(seed, 0.5)] for seed in range(4)))
+    stage.sweep.launcher = LauncherOptions(max_group=4)
+    coordinator = stage.coordinator()
+    coordinator.hand_out()
+    for assignment in stage.slots.busy[0].assignments[:3]:
+        assignment.folder.started(0)
+        assignment.folder.finish("FAILED", "error", "ValueError: no label")
+    coordinator.abandon("stopped by SIGTERM")
+    assert stage.view.closed == ["KILLED"]
+    assert len(stage.sweep.told) == 3
+
+
+def test_failure_of_this_sweep_is_a_result_when_its_trial_is_resumed(tmp_path: Path) -> None:
+    stage = scene(tmp_path, [(0, 0.5), (1, 0.5)])
+    coordinator = stage.coordinator()
+    trial = stage.sweep.ask()
+    assert trial is not None
+    diverged = stage.runs.folder(trial, 0)
+    diverged.finish("FAILED", "diverged", "loss nan at step 3")
+    made_here = dataclasses.replace(diverged.identity, sweep_id=stage.sweep.sweep_id)
+    diverged._identity = made_here
+    assert coordinator.has_result(diverged)
+    stage.sweep.base.retry_failed = True
+    assert not coordinator.has_result(diverged)
+    diverged._identity = dataclasses.replace(made_here, sweep_id="another")
+    assert not coordinator.has_result(diverged)
+
+
+def test_spent_failures_say_what_is_missing(tmp_path: Path) -> None:
+    stage = scene(tmp_path, [(0, "fail")], [(1, 0.5)])
+    stage.sweep.trials = stage.sweep.trials[:1]
+    stage.sweep.missing = lambda: {"train_size=100": 1}  # type: ignore[method-assign]
+    assert stage.coordinator().run() == 1
+    assert "hydra.sweeper.max_failures is reached; trials that are missing: 1 of" in stage.text.getvalue()

@@ -62,6 +62,14 @@ def test_other_cores_make_other_groups(tmp_path: Path) -> None:
     assert {group.threads for group in other.form(num_slots=2)} == {4}
 
 
+def test_smaller_groups_that_are_asked_for_are_made(tmp_path: Path) -> None:
+    path = tmp_path / "groups.json"
+    assert max(map(len, ids(room(path)))) > 2
+    smaller = PlannedRoom(2, MemoryLimits(), slots=SLOTS, path=path)
+    smaller.admit(*RUNS)
+    assert max(map(len, ids(smaller))) == 2
+
+
 def test_group_that_lacked_memory_is_formed_again_smaller() -> None:
     waiting = room()
     largest = max(ids(waiting), key=len)

@@ -19,10 +19,10 @@ MakeSweep = Callable[..., Sweep]
 GIVEN = Command(("peft.r=2,4",))  # the files behind the same words change
 
 
-def run(sweep: Sweep, limit: int | None = None, command: Command = GIVEN) -> list[str]:
+def run(sweep: Sweep, limit: int | None = None, command: Command = GIVEN, state: str = "COMPLETE") -> list[str]:
     notes = begin(sweep, command)
     with sweep:
-        finish(sweep, limit)
+        finish(sweep, limit, state)
     return notes
 
 
@@ -113,9 +113,31 @@ def test_of_a_finished_sweep_a_new_one_begins_and_one_line_says_why(make_sweep: 
     notes = run(second)
     assert second.sweep_id != first.sweep_id
     assert notes[0] == (
-        f"sweep {first.sweep_id} of this command is complete; a new one begins, since its config has changed:"
+        f"sweep {first.sweep_id} of this command has ended; a new one begins, since its config has changed:"
     )
     assert begin(make_sweep("peft.r=2,4"), GIVEN) == []  # back to what the first was: nothing has changed since
+
+
+def test_a_sweep_that_ended_with_failures_has_ended(make_sweep: MakeSweep) -> None:
+    first = make_sweep("peft.r=2,4")
+    run(first, state="FAILED")
+    second = make_sweep("peft.r=2,4", "train.epochs=3")
+    assert "has ended; a new one begins" in begin(second, GIVEN)[0]
+    assert second.sweep_id != first.sweep_id
+    third = make_sweep("peft.r=2,4", "train.epochs=3", "resume.allow_drift=true", "retry_failed=true")
+    assert begin(third, GIVEN)[0].startswith(f"going on with sweep {first.sweep_id}")
+
+
+@pytest.mark.parametrize("choice", ["hydra.sweeper.sampler=random", "hydra.sweeper.seed=1",
+                                    "hydra.sweeper.pruner=wilcoxon"])  # fmt: skip
+def test_who_chooses_the_points_belongs_to_the_sweep(make_sweep: MakeSweep, choice: str) -> None:
+    given = ("peft.r=range(2,30)", "hydra.sweeper.n_trials=4", "replicates=2")
+    first = make_sweep(*given)
+    run(first, limit=1)
+    second = make_sweep(*given, choice)
+    assert second.sweep_id != first.sweep_id
+    with pytest.raises(Drift, match="its config has changed"):
+        begin(second, GIVEN)
 
 
 @pytest.mark.parametrize(

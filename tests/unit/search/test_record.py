@@ -26,10 +26,10 @@ def started(make_sweep: MakeSweep, *overrides: str) -> Sweep:
         return sweep
 
 
-def finish(sweep: Sweep, limit: int | None = None) -> None:
+def finish(sweep: Sweep, limit: int | None = None, state: str = "COMPLETE") -> None:
     done = 0
     while done != limit and (trial := sweep.ask()) is not None:
-        results = [RunResult(f"{trial.number}", "COMPLETE", {"eval/accuracy": 0.5}) for _ in trial.runs]
+        results = [RunResult(f"{trial.number}", state, {"eval/accuracy": 0.5}) for _ in trial.runs]
         sweep.tell(trial, results)
         done += 1
 
