@@ -20,6 +20,7 @@ from sweeper.launch.group import DataSize, Waiting, estimated_cost, group_key, n
 from sweeper.launch.machine import Machine
 from sweeper.launch.past_runs import kind_of, past_runs
 from sweeper.launch.planned import HUB_ROWS, Fate, Planned, PlannedRun, data_size, plan_runs
+from sweeper.launch.planned_room import LOOKAHEAD, knows_its_runs
 from sweeper.launch.remedy import TooLarge
 from sweeper.launch.text_sample import texts_of
 from sweeper.launch.timetable import Job, Timetable, timetable
@@ -93,8 +94,10 @@ class Forecast:
     @cached_property
     def times(self) -> Timetable:
         trials = [[self._job(run) for run in trial if run.fate is Fate.TRAINED] for trial in self.planned.trials]
-        launcher = self.sweep.launcher
-        return timetable(trials, num_slots=self.slots.num_slots, max_group=launcher.max_group, start_s=START_S)
+        return timetable(
+            trials, num_slots=self.slots.num_slots, max_group=self.sweep.launcher.max_group, start_s=START_S,
+            lookahead=LOOKAHEAD if knows_its_runs(self.sweep) else 0,
+        )  # fmt: skip
 
     @cached_property
     def groups(self) -> dict[str, tuple[list[str], float]]:

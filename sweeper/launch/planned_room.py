@@ -13,10 +13,16 @@ from pathlib import Path
 
 from sweeper.launch.devices import SlotPlan
 from sweeper.launch.waiting_room import Family, Formed, WaitingRoom
+from sweeper.search.study import Sweep
 from sweeper.tracking.atomic_json import write_json
 from sweeper.tracking.damage import DamagedFile, read_object
 
 LOOKAHEAD = 256  # runs at hand: the long ones of many start first, and the last slots end together
+
+
+def knows_its_runs(sweep: Sweep) -> bool:
+    """Whether every run that the sweep will train is known when it starts."""
+    return sweep.prunes_by is None and all(sweep.is_enumerated(cell) for cell in sweep.space.cells)
 
 
 @dataclass(frozen=True)

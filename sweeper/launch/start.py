@@ -16,7 +16,7 @@ from sweeper.launch.devices import SlotPlan, plan_slots
 from sweeper.launch.fork_server import modules_to_preload, warm_up
 from sweeper.launch.group import num_parameters
 from sweeper.launch.memory import MemoryLimits
-from sweeper.launch.planned_room import PlannedRoom
+from sweeper.launch.planned_room import PlannedRoom, knows_its_runs
 from sweeper.launch.progress import Progress, progress_on
 from sweeper.launch.retry import Retries
 from sweeper.launch.runs import Runs
@@ -54,7 +54,7 @@ def coordinator(sweep: Sweep, runs: Runs, slots: Slots, kept: Books, progress: P
     memory = MemoryLimits.open(folder / "memory.json" if folder is not None else None)
     minutes = sweep.base.budget.minutes
     room = WaitingRoom(sweep.launcher.max_group, memory)
-    if all(sweep.is_enumerated(cell) for cell in sweep.space.cells) and sweep.prunes_by is None:
+    if knows_its_runs(sweep):
         path = folder / "groups.json" if folder is not None else None
         room = PlannedRoom(sweep.launcher.max_group, memory, slots=slots.plan, path=path)
     return Coordinator(

@@ -27,14 +27,16 @@ class Timetable:
     asked_at: list[float] = field(default_factory=list)  # of each trial, seconds
 
 
-def timetable(trials: Sequence[Sequence[Job]], *, num_slots: int, max_group: int, start_s: float) -> Timetable:
-    """`trials` in the order in which they are asked; those of a sweep are asked as slots become free."""
+def timetable(
+    trials: Sequence[Sequence[Job]], *, num_slots: int, max_group: int, start_s: float, lookahead: int = 0
+) -> Timetable:
+    """`trials` in the order in which they are asked: as slots become free, but `lookahead` runs at least."""
     jobs = {job.waiting.run_id: job for trial in trials for job in trial}
     waiting: dict[str, Waiting] = {}
     left, busy, made, now = list(reversed(trials)), list[float](), Timetable(), start_s  # busy: when each slot ends
     while left or waiting or busy:
         num_free = num_slots - len(busy)
-        while left and len(waiting) < num_free * max_group:
+        while left and len(waiting) < max(num_free * max_group, lookahead):
             waiting |= {job.waiting.run_id: job.waiting for job in left.pop()}
             made.asked_at.append(now)
         at_hand = form_groups(list(waiting.values()), num_slots=num_free if left else num_slots, max_group=max_group)

@@ -43,3 +43,11 @@ def test_no_slot_is_used_twice_at_a_time() -> None:
 def test_trials_whose_runs_all_exist_take_no_time() -> None:
     made = timetable([[], [], [job("a", 10)]], num_slots=2, max_group=8, start_s=1)
     assert (made.seconds, len(made.asked_at)) == (11, 3)
+
+
+def test_known_runs_are_at_hand_from_the_start() -> None:
+    jobs = [[job(str(number), seconds)] for number, seconds in enumerate([10, 10, 10, 10, 40])]
+    streamed = timetable(jobs, num_slots=2, max_group=1, start_s=0)
+    known = timetable(jobs, num_slots=2, max_group=1, start_s=0, lookahead=256)
+    assert known.groups[0] == ["4"], "the longest first"
+    assert (known.seconds, streamed.seconds) == (40, 60)
