@@ -1,6 +1,6 @@
 """The share of the time that slots have work, in a sweep of unequal runs.
 
-    python -m benchmarks.slot_occupancy [--runs 60] [--slots 4] [--max-group 8]
+    python -m benchmarks.slot_occupancy [--runs 100] [--slots 4] [--max-group 8]
 
 Real coordinator, real worker processes; the trainer sleeps as long as it would train (a fourth of the runs are ten
 to twenty times as long as the shortest), so that many slots fit on few cores. Three sweeps: every point known
@@ -27,12 +27,12 @@ REPOSITORY = Path(__file__).resolve().parents[1]
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--runs", type=int, default=60)
+    parser.add_argument("--runs", type=int, default=100)
     parser.add_argument("--slots", type=int, default=4)
     parser.add_argument("--max-group", type=int, default=8)
     options = parser.parse_args()
     os.environ.pop("SWEEPER_DATA", None)  # the embedded data: every machine has it
-    lengths = ",".join(str(20 + 2 * number if number % 4 else 200 + 4 * number) for number in range(options.runs))
+    lengths = ",".join(str(21 + 2 * number if number % 4 else 200 + 4 * number) for number in range(options.runs))
     known = [f"train.max_steps={lengths}"]
     sampled = ["train.max_steps=tag(log,range(20,401))", f"hydra.sweeper.n_trials={options.runs}"]
     for name, lines, max_group in (
