@@ -17,7 +17,7 @@ from sweeper.search.record import record_path
 from sweeper.tracking.claim import claimed
 
 CONTENT = {"cells": {"shared": {}, "own": {}}, "space": {}, "data": [], "code": "c0de", "objectives": [],
-           "tune_per_cell": False}  # fmt: skip
+           "tune_per_cell": False, "choosing": {}}  # fmt: skip
 
 
 def record(output_dir: Path, sweep_id: str, **changes: Any) -> Path:
