@@ -120,7 +120,7 @@ def _check_hydra(override: Override) -> None:
         return
     for prefix, options in (("hydra.sweeper", SearchOptions), ("hydra.launcher", LauncherOptions)):
         group, _, name = key.rpartition(".")
-        if f"{key}.".startswith(f"{prefix}.sampler_args.") and prefix == "hydra.sweeper":
+        if f"{key}.".startswith(("hydra.sweeper.sampler_args.", "hydra.sweeper.pruner_args.")):
             return
         if key == "hydra.sweeper.params" or key.startswith("hydra.sweeper.params."):
             raise ConfigError(key, _text(override), f"axes are given as overrides; {NO_LONG_FORM}",

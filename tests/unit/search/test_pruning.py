@@ -294,3 +294,9 @@ def test_values_of_another_kind_of_pruner_are_no_measure(make_sweep: MakeSweep) 
         assert curve(second, ask(second), [0.99]) is None
     with make_sweep(*space, *pruner("wilcoxon")) as third:
         assert replicates(third, ask(third), [0.5, 0.51, 0.52, 0.53, 0.54]) is None
+
+
+def test_arguments_may_be_given_one_by_one(make_sweep: Callable[..., Sweep]) -> None:
+    given = ("peft.r=2,4", "train.eval_every=5", "hydra.sweeper.pruner=percentile")
+    sweep = make_sweep(*given, "hydra.sweeper.pruner_args.percentile=25")
+    assert sweep.search.pruner_args == {"percentile": 25}
