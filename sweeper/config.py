@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import dataclasses
 import hashlib
+import importlib.util
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -16,14 +17,24 @@ from pathlib import Path
 from typing import Any, get_type_hints
 
 from sweeper.checks import ConfigError, at_least, one_of, positive
+from sweeper.metrics import headline
+from sweeper.task_config import FULL, DataConfig, LossOn, PromptConfig, Source, TaskConfig
 from sweeper.train_config import TrainConfig
 
-FULL = "full"  # the train size that means every row of the training pool
+__all__ = [
+    "AUTO", "FULL", "Architecture", "BudgetConfig", "DataConfig", "LossOn", "ModelConfig", "PromptConfig",
+    "PromptStyle", "ReportConfig", "ResumeConfig", "RunConfig", "Source", "TaskConfig", "TrainConfig", "flatten",
+    "run_config",
+]  # fmt: skip
+
+AUTO = "auto"
+PACKAGE = "package:"  # model.path=package:<name>/<folder>: weights that an installed Python package carries
 
 
 class Architecture(Enum):
     CAUSAL_LM = "causal_lm"
     ENCODER = "encoder"
+    CLASSICAL = "classical"  # TF-IDF and a linear classifier of scikit-learn, fitted in one go
 
 
 class PromptStyle(Enum):
@@ -32,30 +43,30 @@ class PromptStyle(Enum):
     PLAIN = "plain"
 
 
-class Source(Enum):
-    AUTO = "auto"  # files under data_dir, then the hub, then (embedded model only) the demo data
-    FILES = "files"
-    HUB = "hub"
-    DEMO = "demo"
-
-
-class LossOn(Enum):
-    ANSWER = "answer"
-    ALL = "all"
-
-
 @dataclass
 class ModelConfig:
     name: str = "mini"  # what tables call it
     architecture: Architecture = Architecture.CAUSAL_LM
     hub_id: str | None = None  # repository on the Hugging Face hub
     revision: str | None = None  # commit or tag there
-    path: str | None = None  # local folder, takes precedence over the hub
+    path: str | None = None  # local folder, or package:<name>/<folder>; takes precedence over the hub
     embedded: bool = False  # the weights that ship inside the package
     dtype: str = "auto"  # auto | float32 | bfloat16 | float16 | float64, of the frozen weights
     attn_implementation: str | None = None  # eager | sdpa; None leaves the choice to Transformers
     prompt_style: PromptStyle = PromptStyle.AUTO
     num_parameters: int | None = None  # for `plan=true` before the weights are at hand
+    estimator: str | None = None  # of a classical model: sweeper/classical_options.py
+    options: dict[str, Any] = field(default_factory=dict)  # of a classical model: {tfidf: {...}, estimator: {...}}
+
+    @property
+    def folder(self) -> Path | None:
+        """The local folder that `path` means, whether or not it is there."""
+        if self.path is None or not self.path.startswith(PACKAGE):
+            return None if self.path is None else Path(self.path)
+        package, _, rest = self.path.removeprefix(PACKAGE).partition("/")
+        spec = importlib.util.find_spec(package) if package.isidentifier() else None
+        places = spec.submodule_search_locations if spec else None
+        return Path(places[0]) / rest if places else Path(self.path)
 
     @property
     def is_embedded(self) -> bool:
@@ -68,61 +79,14 @@ class ModelConfig:
             at_least("model.num_parameters", self.num_parameters, 1)
         if self.attn_implementation is not None:
             one_of("model.attn_implementation", self.attn_implementation, ("eager", "sdpa"))
+        if self.architecture is Architecture.CLASSICAL:
+            return  # nothing to load
         if not (self.embedded or self.path or self.hub_id):
             raise ConfigError("model.hub_id", None, "a model needs a hub_id or a path", "set model.path=<folder>")
-        if self.path and not (Path(self.path) / "config.json").is_file():
-            raise ConfigError("model.path", self.path, "no config.json in this folder",
-                              "name a Hugging Face model folder")  # fmt: skip
-
-
-@dataclass
-class DataConfig:
-    source: Source = Source.AUTO
-    hub_id: str | None = None
-    hub_name: str | None = None  # the hub's configuration ("subset") of the data set
-    revision: str | None = None  # commit or tag there
-    hub_splits: dict[str, str] = field(default_factory=dict)  # ours (train, test) -> the hub's
-    files: dict[str, list[str]] = field(default_factory=dict)  # split -> candidate paths below data_dir
-    text: str = "text"  # column
-    label: str = "label"  # column
-
-
-@dataclass
-class PromptConfig:
-    system: str = ""
-    user: str = "{text}"  # {column} placeholders
-    answer: str = " {label}"
-
-
-@dataclass
-class TaskConfig:
-    name: str = "sst2"
-    type: str = "classification"
-    data: DataConfig = field(default_factory=DataConfig)
-    labels: list[str] = field(default_factory=list)  # index = class number
-    prompt: PromptConfig = field(default_factory=PromptConfig)
-    head: bool = False  # classification head instead of a generated label; encoders always have one
-    loss_on: LossOn = LossOn.ANSWER
-    train_size: Any = FULL  # rows, or "full"
-    selection_size: int = 1000  # rows held out of the training file to choose checkpoints and hyperparameters
-    test_size: Any = FULL  # rows of the reporting split
-    subset_seed: int = 0  # freezes the splits, apart from the run's own seed
-    max_length: int = 256  # tokens of one example, its prompt and answer together
-    too_long: str = "error"  # error | truncate (the text loses its end; counted in data/truncated)
-    max_new_tokens: int = 10  # of a generated answer
-
-    def validate(self) -> None:
-        if not self.name.strip():
-            raise ConfigError("task.name", self.name, "must not be empty", "MLflow's experiment is called by it")
-        for key, size in (("task.train_size", self.train_size), ("task.test_size", self.test_size)):
-            if size != FULL and (isinstance(size, bool) or not isinstance(size, int) or size < 1):
-                raise ConfigError(key, size, "must be a positive whole number of rows or 'full'")
-        at_least("task.selection_size", self.selection_size, 0)
-        at_least("task.max_length", self.max_length, 8)
-        at_least("task.max_new_tokens", self.max_new_tokens, 1)
-        one_of("task.too_long", self.too_long, ("error", "truncate"))
-        if self.type == "classification" and len(set(self.labels)) < 2:
-            raise ConfigError("task.labels", self.labels, "a classification needs at least two different labels")
+        if self.folder and not (self.folder / "config.json").is_file():
+            is_package = str(self.path).startswith(PACKAGE)
+            fix = "install that package" if is_package else "name a Hugging Face model folder"
+            raise ConfigError("model.path", self.path, "no config.json in this folder", fix)
 
 
 @dataclass
@@ -137,6 +101,14 @@ class BudgetConfig:
     def validate(self) -> None:
         if self.minutes is not None:
             positive("budget.minutes", self.minutes)
+
+
+@dataclass
+class ReportConfig:
+    """What `analysis.table` shows of an experiment; no number of a run hangs on it."""
+
+    columns: list[str] = field(default_factory=list)  # metric names without their split; empty: the task's own
+    published: list[dict[str, Any]] = field(default_factory=list)  # per row: `when` (axis -> value), then metrics
 
 
 @dataclass
@@ -156,6 +128,14 @@ class RunConfig:
     retry_failed: bool = False  # a resumed sweep runs its failed trials again; else a failure is final
     resume: ResumeConfig = field(default_factory=ResumeConfig)
     budget: BudgetConfig = field(default_factory=BudgetConfig)
+    report: ReportConfig = field(default_factory=ReportConfig)
+    scale: str = FULL  # of an experiment: `full`, or one of `scales`
+    scales: dict[str, list[str]] = field(default_factory=dict)  # name -> the overrides that it stands for
+
+    @property
+    def metric_for_best_model(self) -> str:
+        named = self.train.metric_for_best_model
+        return headline(self.task.type) if named == AUTO else named
 
     def validate(self) -> None:
         self.model.validate()
@@ -168,6 +148,11 @@ class RunConfig:
             raise ConfigError("task.selection_size", 0, "choosing a checkpoint needs a selection split")
         if not 0 <= self.seed < 2**32:
             raise ConfigError("seed", self.seed, "must lie in [0, 2**32)")
+
+    @property
+    def makes_steps(self) -> bool:
+        """Whether an optimiser trains it step by step: a zero-shot run and a classical model know none."""
+        return self.peft.get("method", "none") != "none" and self.model.architecture is not Architecture.CLASSICAL
 
     def to_dict(self) -> dict[str, Any]:
         """Plain JSON values, nested by group."""
@@ -182,7 +167,19 @@ class RunConfig:
 
 # What one run computes does not hang on these.
 VOLATILE = frozenset(
-    {"replicates", "data_dir", "output_dir", "tracking_uri", "plan", "retry_failed", "resume", "budget"}
+    {
+        "replicates",
+        "data_dir",
+        "output_dir",
+        "tracking_uri",
+        "plan",
+        "retry_failed",
+        "resume",
+        "budget",
+        "report",
+        "scale",
+        "scales",
+    }
 )
 
 

@@ -2,7 +2,8 @@
 
 The one place where metric names are spelled; `analysis` imports nothing else of `sweeper`.
 `train/` is the training curve, `eval/` the selection split (what a search may look at), `test/` the
-reporting split (what a table shows, measured once), `perf/` what the run cost.
+reporting split (what a table shows, measured once), `fit/` the training rows (task.score_train), `perf/`
+what the run cost.
 """
 
 from __future__ import annotations
@@ -33,7 +34,7 @@ LOSS_SUMMARY = (
     Metric("train/loss_last", "nats per answer token", MINIMIZE, "the last logged training loss"),
 )
 
-# Logged twice over: under eval/ and under test/.
+# Of each type of task; logged under every one of SPLITS.
 CLASSIFICATION = (
     Metric("accuracy", "share", MAXIMIZE, "exact labels; an irregular output counts as wrong"),
     Metric("precision_macro", "share", MAXIMIZE, "mean over the labels"),
@@ -42,11 +43,45 @@ CLASSIFICATION = (
     Metric("precision_weighted", "share", MAXIMIZE, "weighted by the labels' frequency"),
     Metric("recall_weighted", "share", MAXIMIZE, "weighted by the labels' frequency"),
     Metric("f1_weighted", "share", MAXIMIZE, "weighted by the labels' frequency"),
-    Metric("loss", "nats per example", MINIMIZE, "negative log-likelihood of the gold label"),
     Metric("likelihood_accuracy", "share", MAXIMIZE, "the label of highest likelihood, no text generated"),
     Metric("irregular", "examples", MINIMIZE, "generated texts that are not exactly a label"),
     Metric("irregular_share", "share", MINIMIZE, "the same, of all examples"),
 )
+
+# SQuAD's official evaluation (https://rajpurkar.github.io/SQuAD-explorer/), as shares; then scores of written text,
+# which hold a question without an answer to the no-answer form that should have been written.
+QUESTION_ANSWERING = (
+    Metric("exact_match", "share", MAXIMIZE, "normalised text equal to one of the accepted answers"),
+    Metric("f1", "share", MAXIMIZE, "overlap of words with the nearest accepted answer, mean over the questions"),
+    Metric("has_answer_exact_match", "share", MAXIMIZE, "of the questions that have an answer"),
+    Metric("has_answer_f1", "share", MAXIMIZE, "of the questions that have an answer"),
+    Metric("no_answer_exact_match", "share", MAXIMIZE, "of the questions that have none"),
+    Metric("no_answer_f1", "share", MAXIMIZE, "of the questions that have none"),
+    Metric("best_exact_match", "share", MAXIMIZE, "at the threshold of the no-answer score that suits it best"),
+    Metric("best_f1", "share", MAXIMIZE, "at the threshold of the no-answer score that suits it best"),
+    Metric("best_exact_match_threshold", "nats", NEITHER, "of the no-answer score"),
+    Metric("best_f1_threshold", "nats", NEITHER, "of the no-answer score"),
+    Metric("bleu", "share", MAXIMIZE, "sacrebleu's corpus BLEU against the accepted answers"),
+    Metric("meteor", "share", MAXIMIZE, "nltk's, mean over the questions"),
+    Metric("rouge1", "share", MAXIMIZE, "F of rouge-score, mean over the questions"),
+    Metric("rouge2", "share", MAXIMIZE, "F of rouge-score, mean over the questions"),
+    Metric("rougeL", "share", MAXIMIZE, "F of rouge-score, mean over the questions"),
+)
+
+LANGUAGE_MODELING = (
+    Metric("perplexity", "1", MINIMIZE, "exp of the loss: e to the mean nats per token"),
+    Metric("bits_per_character", "bits", MINIMIZE, "the same text's, whatever the tokens: compares tokenizers"),
+)
+
+LOSS = Metric("loss", "nats", MINIMIZE, "negative log-likelihood: of the gold label or first accepted answer, per "
+              "example; of running text, per token")  # fmt: skip
+
+TASK_METRICS = {
+    "classification": (LOSS, *CLASSIFICATION),
+    "question_answering": (LOSS, *QUESTION_ANSWERING),
+    "language_modeling": (LOSS, *LANGUAGE_MODELING),
+}
+HEADLINE = {"classification": "accuracy", "question_answering": "f1", "language_modeling": "loss"}  # what is sought
 
 PERFORMANCE = (
     Metric("perf/train_s", "s", MINIMIZE, "wall clock of the training steps of the run's group"),
@@ -55,6 +90,7 @@ PERFORMANCE = (
     Metric("perf/train_flops", "FLOP", MINIMIZE, "2 per weight and token forward, 2 or 4 backward"),
     Metric("perf/trainable_parameters", "1", MINIMIZE, "weights that the optimiser changed"),
     Metric("perf/total_parameters", "1", NEITHER, "weights of base model and adapter"),
+    Metric("perf/changed_parameters", "1", NEITHER, "weights of the base model whose effective value is another now"),
     Metric("perf/group_size", "runs", NEITHER, "the most that shared one of its training steps, itself counted"),
     Metric("perf/train_tokens", "tokens", NEITHER, "real tokens trained on, shared prefixes counted once a row"),
 )
@@ -65,7 +101,7 @@ DATA = (
     Metric("data/truncated", "rows", MINIMIZE, "examples cut to task.max_length (task.too_long=truncate)"),
 )
 
-SPLITS = ("eval", "test")
+SPLITS = ("eval", "test", "fit")
 
 
 def all_metrics() -> dict[str, Metric]:
@@ -73,9 +109,20 @@ def all_metrics() -> dict[str, Metric]:
     scored = [
         Metric(f"{split}/{metric.name}", metric.unit, metric.direction, metric.meaning)
         for split in SPLITS
-        for metric in CLASSIFICATION
+        for metric in dict.fromkeys(metric for metrics in TASK_METRICS.values() for metric in metrics)
     ]
     return {metric.name: metric for metric in (*CURVE, *LOSS_SUMMARY, *scored, *PERFORMANCE, *DATA)}
+
+
+def headline(task_type: str) -> str:
+    """What is sought, on the selection split, where nothing else is asked for."""
+    return f"eval/{HEADLINE[task_type]}"
+
+
+def column_metrics() -> dict[str, Metric]:
+    """Every name that a column of a table may have, those of SPLITS without their split -> its metric."""
+    scored = {metric.name: metric for metrics in TASK_METRICS.values() for metric in metrics}
+    return scored | {metric.name: metric for metric in (*CURVE, *LOSS_SUMMARY, *PERFORMANCE, *DATA)}
 
 
 def direction(name: str) -> str:

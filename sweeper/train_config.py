@@ -38,7 +38,7 @@ class TrainConfig:
     save_every: Any = 200  # epoch | never | a number of optimiser steps: checkpoints to resume from
     early_stopping_patience: int | None = None  # evaluations without improvement
     load_best_model_at_end: bool = False
-    metric_for_best_model: str = "eval/accuracy"
+    metric_for_best_model: str = "auto"  # of the selection split; auto: what its task seeks (metrics.HEADLINE)
 
     def validate(self) -> None:
         positive("train.epochs", self.epochs)

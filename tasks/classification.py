@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+import json
 from collections import Counter
 from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
 
 from sweeper.config import TaskConfig
 from tasks import template
+from tasks.encoded import Encoded, Limits
+from tasks.prompting import encode, encode_texts
 from tasks.splits import LABEL
 from tasks.task import Prediction, Prompt
 
@@ -32,6 +37,12 @@ class ClassificationTask:
         self.candidates = template.candidates(config)
         self._stripped = [answer.strip() for answer in self.candidates]
 
+    def encode(self, rows: pd.DataFrame, tokenizer: Any, limits: Limits) -> Encoded:
+        return encode(self, rows, tokenizer, limits)
+
+    def encode_for_head(self, rows: pd.DataFrame, tokenizer: Any, limits: Limits) -> Encoded:
+        return encode_texts(self, rows, tokenizer, limits)
+
     def prompts(self, rows: pd.DataFrame) -> list[Prompt]:
         values = {column: rows[column].tolist() for column in self.columns}
         values["text"] = values[self.text_column]
@@ -39,11 +50,8 @@ class ClassificationTask:
         users = template.fill(self._user, values, len(rows))
         return [Prompt(system, user) for system, user in zip(systems, users, strict=True)]
 
-    def answers(self, rows: pd.DataFrame) -> list[str]:
-        return [self.candidates[label] for label in rows[LABEL].tolist()]
-
     def golds(self, rows: pd.DataFrame) -> list[int | None]:
-        return list(rows[LABEL].tolist())
+        return list(rows[LABEL].tolist()) if LABEL in rows else [None] * len(rows)
 
     def texts(self, rows: pd.DataFrame) -> list[str]:
         return list(rows[self.text_column].tolist())
@@ -58,16 +66,11 @@ class ClassificationTask:
         A prediction of None is a class of its own that is never gold: wrong for its gold label's recall, and
         no label's precision. A label that is neither gold nor predicted counts 0 in the macro means.
         """
-        from sklearn.metrics import precision_recall_fscore_support
+        from tasks.text_metrics import LabelScores
 
         none = len(self.labels)
         gold, predicted = self._indices(predictions)
-        scores = {"accuracy": float((gold == predicted).mean())}
-        for average in ("macro", "weighted"):
-            precision, recall, f1, _ = precision_recall_fscore_support(
-                gold, predicted, labels=range(none), average=average, zero_division=0
-            )
-            scores |= {f"precision_{average}": precision, f"recall_{average}": recall, f"f1_{average}": f1}
+        scores = dict(LabelScores().compute(predictions=predicted, references=gold, num_labels=none))
         likelihoods = np.array([prediction.log_likelihoods for prediction in predictions])  # [examples, labels]
         irregular = int((predicted == none).sum())
         scores |= {
@@ -92,6 +95,11 @@ class ClassificationTask:
         for index, label in enumerate(self.labels):
             frame[f"log_likelihood_{label}"] = [prediction.log_likelihoods[index] for prediction in predictions]
         return frame
+
+    def leave(self, predictions: Sequence[Prediction], artifacts: Path) -> None:
+        """irregular.json: generated texts that are not exactly a label, counted."""
+        irregular = dict(self.irregular(predictions).most_common())
+        (artifacts / "irregular.json").write_text(json.dumps(irregular, ensure_ascii=False), encoding="utf-8")
 
     def confusion(self, predictions: Sequence[Prediction]) -> np.ndarray:
         counts = np.zeros((len(self.labels), len(self.labels) + 1), dtype=np.int64)

@@ -9,89 +9,89 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Protocol
 
 import pandas as pd
 
 from sweeper.checks import ConfigError
-from sweeper.config import PromptStyle
 from tasks.chat import Renderer, renderer
+from tasks.encoded import Encoded, EncodedExample, Limits
 from tasks.splits import ID
-from tasks.task import Task
+from tasks.task import Prompt
 
 # Texts that end in a letter, a digit, punctuation: what may stand before the answer where a template ends in the text.
 PROBES = ("a film", "A fine one.", "it 's 3 (of 4) !", "?", "part 2", "not quite so bad , then")
-_IDS_ONLY = {"return_attention_mask": False, "return_token_type_ids": False, "verbose": False}
+IDS_ONLY = {"return_attention_mask": False, "return_token_type_ids": False, "verbose": False}
 
 
-@dataclass(frozen=True)
-class EncodedExample:
-    id: str
-    prompt: list[int]
-    answer: list[int]  # the end-of-sequence token included; empty for a head
-    label: int | None
+class Labelled(Protocol):
+    """A task whose answers are its labels."""
+
+    @property
+    def columns(self) -> Sequence[str]:
+        """The text columns that `prompts` and `texts` read."""
+
+    @property
+    def text_column(self) -> str:
+        """The one of them that loses its end where an example is too long."""
+
+    @property
+    def labels(self) -> Sequence[str]: ...
+
+    @property
+    def candidates(self) -> Sequence[str]:
+        """The answer text of each label."""
+
+    def prompts(self, rows: pd.DataFrame) -> list[Prompt]: ...
+
+    def texts(self, rows: pd.DataFrame) -> list[str]:
+        """What a classification head reads: the text alone."""
+
+    def golds(self, rows: pd.DataFrame) -> list[int | None]:
+        """The label index of each row; None where it is not known."""
+
+    def parse(self, text: str) -> int | None: ...
 
 
-@dataclass(frozen=True)
-class Encoded:
-    examples: list[EncodedExample]
-    truncated: int  # examples whose text lost its end
-    label_tokens: list[list[int]]  # per candidate answer, without the end-of-sequence token; empty for a head
-    eos: int  # -1 for a head
-
-
-def encode(
-    task: Task, rows: pd.DataFrame, tokenizer: Any, *, style: PromptStyle, max_length: int, too_long: str
-) -> Encoded:
+def encode(task: Labelled, rows: pd.DataFrame, tokenizer: Any, limits: Limits) -> Encoded:
     """Prompt and answer tokens of every row, for a model that writes its answer.
-
-    Args:
-        max_length: tokens of prompt, answer and end-of-sequence token together.
-        too_long: "error", or "truncate": `task.text_column` loses its end, the template and the answer nothing.
 
     Raises:
         ConfigError: an example is too long, two answers can't be told apart by their tokens, or the tokenizer
             can't write one of them.
     """
-    _check_max_length(max_length, tokenizer)
-    if tokenizer.eos_token_id is None:
-        raise ConfigError("model", tokenizer.name_or_path, "its tokenizer has no end-of-sequence token")
-    render = renderer(tokenizer, style)
+    max_length = limits.max_length
+    eos = check_tokenizer(max_length, tokenizer)
+    render = renderer(tokenizer, limits.style)
     edge = boundary(task, tokenizer, render)
-    budget = max_length - edge.reserved
-    prompts = _Prompts(task, tokenizer, render, edge)
-    ids = prompts.encode(rows)
-    long = [number for number, tokens in enumerate(ids) if len(tokens) > budget]
-    if long and too_long == "error":
-        num_tokens = len(ids[long[0]]) + edge.reserved
-        raise _too_long(rows[ID].iloc[long[0]], num_tokens, max_length, len(long))
-    for number, tokens in zip(long, prompts.shortened(rows.iloc[long], max_length), strict=True):
-        ids[number] = tokens
-    eos = int(tokenizer.eos_token_id)
+    prompts = PromptTokens(task, tokenizer, render, edge.overlap)
+    ids, truncated = prompts.within(rows, max_length, edge.reserved, limits.too_long)
+    answers = [list(answer) for answer in edge.answers]
     examples = [
-        EncodedExample(name, prompt, [] if label is None else [*edge.answers[label], eos], label)
+        EncodedExample(name, prompt, [] if label is None else [*answers[label], eos], label, candidates=answers)
         for name, prompt, label in zip(rows[ID].tolist(), ids, task.golds(rows), strict=True)
     ]
-    return Encoded(examples, truncated=len(long), label_tokens=[list(answer) for answer in edge.answers], eos=eos)
+    return Encoded(examples, truncated, eos)
 
 
-def encode_texts(task: Task, rows: pd.DataFrame, tokenizer: Any, *, max_length: int, too_long: str) -> Encoded:
+def encode_texts(task: Labelled, rows: pd.DataFrame, tokenizer: Any, limits: Limits) -> Encoded:
     """The texts alone with the tokenizer's own special tokens, for a classification head; answers are empty."""
-    _check_max_length(max_length, tokenizer)
+    max_length, too_long = limits.max_length, limits.too_long
+    check_max_length(max_length, tokenizer)
     texts = task.texts(rows)
-    ids: list[list[int]] = tokenizer(texts, **_IDS_ONLY)["input_ids"] if texts else []
+    ids: list[list[int]] = tokenizer(texts, **IDS_ONLY)["input_ids"] if texts else []
     long = [number for number, tokens in enumerate(ids) if len(tokens) > max_length]
     if long and too_long == "error":
-        raise _too_long(rows[ID].iloc[long[0]], len(ids[long[0]]), max_length, len(long))
+        raise too_long_error(rows[ID].iloc[long[0]], len(ids[long[0]]), max_length, len(long))
     if long:
-        cut = tokenizer([texts[number] for number in long], truncation=True, max_length=max_length, **_IDS_ONLY)
+        cut = tokenizer([texts[number] for number in long], truncation=True, max_length=max_length, **IDS_ONLY)
         for number, tokens in zip(long, cut["input_ids"], strict=True):
             ids[number] = tokens
     examples = [
         EncodedExample(name, prompt, [], label)
         for name, prompt, label in zip(rows[ID].tolist(), ids, task.golds(rows), strict=True)
     ]
-    return Encoded(examples, truncated=len(long), label_tokens=[], eos=-1)
+    return Encoded(examples, truncated=len(long), eos=-1, writes=False)
 
 
 @dataclass(frozen=True)
@@ -107,7 +107,7 @@ class Boundary:
         return max(len(answer) for answer in self.answers) + 1
 
 
-def boundary(task: Task, tokenizer: Any, render: Renderer) -> Boundary:
+def boundary(task: Labelled, tokenizer: Any, render: Renderer) -> Boundary:
     """The same for every prompt of the task.
 
     A prompt and its answer are tokenised as one text. Mostly that text starts with the prompt's own tokens, and
@@ -129,7 +129,7 @@ def boundary(task: Task, tokenizer: Any, render: Renderer) -> Boundary:
     return edge
 
 
-def _check_answer(index: int, answers: Sequence[Sequence[int]], written: str, task: Task) -> None:
+def _check_answer(index: int, answers: Sequence[Sequence[int]], written: str, task: Labelled) -> None:
     label = task.labels[index]
     if task.parse(written) != index:
         raise ConfigError("task.labels", label, f"this model's tokenizer writes its answer as {written!r}",
@@ -141,7 +141,7 @@ def _check_answer(index: int, answers: Sequence[Sequence[int]], written: str, ta
 
 
 def _edge(prompt: str, candidates: Sequence[str], tokenizer: Any) -> Boundary:
-    alone, *wholes = _token_ids([prompt, *(prompt + answer for answer in candidates)], tokenizer)
+    alone, *wholes = token_ids([prompt, *(prompt + answer for answer in candidates)], tokenizer)
     shared = min(_common_start(alone, whole) for whole in wholes)
     return Boundary(tuple(alone[shared:]), tuple(tuple(whole[shared:]) for whole in wholes))
 
@@ -151,15 +151,39 @@ def _common_start(left: Sequence[int], right: Sequence[int]) -> int:
     return next((index for index in range(limit) if left[index] != right[index]), limit)
 
 
-class _Prompts:
+class Prompted(Protocol):
+    """A task that asks: what `PromptTokens` needs of it."""
+
+    @property
+    def text_column(self) -> str: ...
+
+    def prompts(self, rows: pd.DataFrame) -> list[Prompt]: ...
+
+
+class PromptTokens:
     """Tokenises the prompts of one task up to the boundary."""
 
-    def __init__(self, task: Task, tokenizer: Any, render: Renderer, edge: Boundary) -> None:
-        self.task, self.tokenizer, self.render, self.edge = task, tokenizer, render, edge
+    def __init__(self, task: Prompted, tokenizer: Any, render: Renderer, overlap: Sequence[int] = ()) -> None:
+        """`overlap`: see `Boundary`."""
+        self.task, self.tokenizer, self.render, self.overlap = task, tokenizer, render, list(overlap)
+
+    def within(self, rows: pd.DataFrame, max_length: int, reserved: int, too_long: str) -> tuple[list[list[int]], int]:
+        """Prompts that leave `reserved` tokens of `max_length`, and how many lost their end for it.
+
+        Raises ConfigError for a longer one where `too_long` is "error".
+        """
+        ids = self.encode(rows)
+        long = [number for number, tokens in enumerate(ids) if len(tokens) + reserved > max_length]
+        if long and too_long == "error":
+            num_tokens = len(ids[long[0]]) + reserved
+            raise too_long_error(rows[ID].iloc[long[0]], num_tokens, max_length, len(long))
+        for number, tokens in zip(long, self._shortened(rows.iloc[long], max_length, reserved), strict=True):
+            ids[number] = tokens
+        return ids, len(long)
 
     def encode(self, rows: pd.DataFrame) -> list[list[int]]:
-        ids = _token_ids(self.render.texts(self.task.prompts(rows)), self.tokenizer)
-        overlap = list(self.edge.overlap)
+        ids = token_ids(self.render.texts(self.task.prompts(rows)), self.tokenizer)
+        overlap = self.overlap
         for number, tokens in enumerate(ids):
             if overlap and tokens[-len(overlap) :] != overlap:
                 name = rows[ID].iloc[number]
@@ -168,9 +192,9 @@ class _Prompts:
             ids[number] = self.render.start + tokens[: len(tokens) - len(overlap)]
         return ids
 
-    def shortened(self, rows: pd.DataFrame, max_length: int) -> list[list[int]]:
-        """Prompts that leave room for the answer. A shorter text can split into other tokens, hence the rounds."""
-        budget = max_length - self.edge.reserved
+    def _shortened(self, rows: pd.DataFrame, max_length: int, reserved: int) -> list[list[int]]:
+        """A shorter text can split into other tokens, hence the rounds."""
+        budget = max_length - reserved
         column = self.task.text_column
         rows = rows.reset_index(drop=True)
         ids = self.encode(rows) if len(rows) else []
@@ -189,7 +213,7 @@ class _Prompts:
 
     def _without_end(self, texts: list[str], excess: Sequence[int]) -> list[str]:
         """The texts less their last `excess` tokens, and at least one character."""
-        found = self.tokenizer(texts, add_special_tokens=False, return_offsets_mapping=True, **_IDS_ONLY)
+        found = self.tokenizer(texts, add_special_tokens=False, return_offsets_mapping=True, **IDS_ONLY)
         shorter = []
         for text, spans, surplus in zip(texts, found["offset_mapping"], excess, strict=True):
             end = spans[-surplus - 1][1] if surplus < len(spans) else 0
@@ -197,14 +221,22 @@ class _Prompts:
         return shorter
 
 
-def _token_ids(texts: Sequence[str], tokenizer: Any) -> list[list[int]]:
+def token_ids(texts: Sequence[str], tokenizer: Any) -> list[list[int]]:
     if not texts:
         return []
-    ids: list[list[int]] = tokenizer(list(texts), add_special_tokens=False, **_IDS_ONLY)["input_ids"]
+    ids: list[list[int]] = tokenizer(list(texts), add_special_tokens=False, **IDS_ONLY)["input_ids"]
     return ids
 
 
-def _check_max_length(max_length: int, tokenizer: Any) -> None:
+def check_tokenizer(max_length: int, tokenizer: Any) -> int:
+    """The end-of-sequence token. Raises ConfigError where there is none, or the model reads less than `max_length`."""
+    check_max_length(max_length, tokenizer)
+    if tokenizer.eos_token_id is None:
+        raise ConfigError("model", tokenizer.name_or_path, "its tokenizer has no end-of-sequence token")
+    return int(tokenizer.eos_token_id)
+
+
+def check_max_length(max_length: int, tokenizer: Any) -> None:
     if max_length > tokenizer.model_max_length:
         limit = tokenizer.model_max_length
         raise ConfigError(
@@ -212,7 +244,7 @@ def _check_max_length(max_length: int, tokenizer: Any) -> None:
         )
 
 
-def _too_long(name: str, tokens: int, max_length: int, count: int) -> ConfigError:
+def too_long_error(name: str, tokens: int, max_length: int, count: int) -> ConfigError:
     others = f", and {count - 1:,} more {'example is' if count == 2 else 'examples are'} too long" if count > 1 else ""
     return ConfigError(
         "task.max_length", max_length, f"example {name} has {tokens} tokens, answer included{others}",

@@ -6,10 +6,10 @@ Owns the vocabulary (prompt, prediction) and the table from `task.type` to its c
 from __future__ import annotations
 
 import importlib
-from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Protocol, cast
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Protocol, cast
 
 from sweeper.checks import one_of
 from sweeper.config import TaskConfig
@@ -18,9 +18,14 @@ if TYPE_CHECKING:
     import numpy as np
     import pandas as pd
 
+    from tasks.encoded import Encoded, Limits
+
+# task.type -> module:class, imported when asked for
 TASKS = {
-    "classification": "tasks.classification:ClassificationTask"
-}  # task.type -> module:class, imported when asked for
+    "classification": "tasks.classification:ClassificationTask",
+    "question_answering": "tasks.question_answering:QuestionAnsweringTask",
+    "language_modeling": "tasks.language_modeling:LanguageModelingTask",
+}
 
 
 @dataclass(frozen=True)
@@ -34,55 +39,43 @@ class Prediction:
     """One example's outcome."""
 
     id: str
-    gold: int | None  # label index; None where the task has no labels
-    predicted: int | None  # label index; None for an irregular output, and where the task has no labels
-    text: str | None  # as generated; None where nothing was (a classification head)
-    log_likelihoods: tuple[float, ...]  # nats, one per candidate answer, of the answer as given
+    text: str | None  # as generated; None where nothing was (a classification head, running text)
+    log_likelihoods: tuple[float, ...] = ()  # nats, one per candidate answer of the example, or per label of a head
+    gold: int | None = None  # label index; None where it is not known, or the task has no labels
+    predicted: int | None = None  # label index; None for an irregular output, and where the task has no labels
+    references: tuple[str, ...] = ()  # accepted answers of a question; empty where it has none
+    question: str = ""  # as a person asked it
+    num_tokens: int = 0  # of the first candidate
+    num_characters: int = 0  # of a block of running text
 
 
 class Task(Protocol):
     """Rows are frames of `Splits`; every list is in the order of the rows."""
 
     @property
-    def columns(self) -> Sequence[str]:
-        """The text columns that `prompts` and `texts` read."""
-
-    @property
-    def text_column(self) -> str:
-        """The one of them that loses its end where an example is too long."""
-
-    @property
     def labels(self) -> Sequence[str]:
         """Index = class number; empty for a task without labels."""
 
-    @property
-    def candidates(self) -> Sequence[str]:
-        """The answer text of each label; empty where answers are open."""
+    def encode(self, rows: pd.DataFrame, tokenizer: Any, limits: Limits) -> Encoded:
+        """For a model that writes. Rows may lack what is to be predicted. Raises ConfigError."""
 
-    def prompts(self, rows: pd.DataFrame) -> list[Prompt]: ...
-
-    def answers(self, rows: pd.DataFrame) -> list[str]: ...
-
-    def golds(self, rows: pd.DataFrame) -> list[int | None]:
-        """The label index of each row; None where the task has no labels."""
-
-    def texts(self, rows: pd.DataFrame) -> list[str]:
-        """What a classification head reads: the text alone."""
+    def encode_for_head(self, rows: pd.DataFrame, tokenizer: Any, limits: Limits) -> Encoded:
+        """For a model with a head in place of words. Raises ConfigError, also where the task is none for a head."""
 
     def parse(self, text: str) -> int | None:
         """The label that a generated text is, whitespace around it aside; None for anything else."""
 
     def score(self, predictions: Sequence[Prediction]) -> dict[str, float]:
-        """Metric names without their `eval/` or `test/`."""
+        """Metric names without their split, all of `metrics.TASK_METRICS` of the task's type that apply."""
 
     def table(self, predictions: Sequence[Prediction]) -> pd.DataFrame:
         """One row per prediction, as predictions.parquet keeps it."""
 
-    def confusion(self, predictions: Sequence[Prediction]) -> np.ndarray:
-        """Counts [gold, predicted], the last column for predictions of None."""
+    def confusion(self, predictions: Sequence[Prediction]) -> np.ndarray | None:
+        """Counts [gold, predicted], the last column for predictions of None; None for a task without labels."""
 
-    def irregular(self, predictions: Sequence[Prediction]) -> Counter[str]:
-        """Generated texts that are not exactly a label, counted."""
+    def leave(self, predictions: Sequence[Prediction], artifacts: Path) -> None:
+        """Writes what a person wants to look at of the reporting split."""
 
 
 def load_task(config: TaskConfig) -> Task:

@@ -14,7 +14,8 @@ from typing import Any
 from hydra.core.config_loader import ConfigLoader
 
 from sweeper.checks import ConfigError
-from sweeper.config import RunConfig
+from sweeper.config import AUTO, RunConfig
+from sweeper.metrics import HEADLINE, headline
 from sweeper.search import conditions, confirmation, custom, model_files, storage
 from sweeper.search import overrides as command_line
 from sweeper.search.asking import Asker
@@ -48,15 +49,15 @@ def read_command(lines: Sequence[str], loader: ConfigLoader, *, is_sweep: bool) 
 
 def _sweep(composer: Composer, tables: Sequence[Table], seeds: Axis | None, *, is_sweep: bool) -> Sweep:
     first = composer.composition(tables[0].choices)
-    search, launcher = SearchOptions.read(first.sweeper), LauncherOptions.read(first.launcher)
+    search, launcher = _search_options(first), LauncherOptions.read(first.launcher)
     if is_sweep:
         check_size(tables, search, _num_seeds(first, seeds))
     own = _custom(search, is_sweep=is_sweep)
     cells = tuple(cell for table in tables for cell in table.cells(own))
-    check_objectives("hydra.sweeper.objective", search.objectives)
+    base = first.config({**cells[0].fixed, **cells[0].design, **_first_point(cells[0])})
+    check_objectives("hydra.sweeper.objective", search.objectives, base.task.type)
     if search.sampler_args or len(search.objectives) > 1:
         storage.check_sampler(search, cells[0].search)
-    base = first.config({**cells[0].fixed, **cells[0].design, **_first_point(cells[0])})
     space = Space(cells, _seeds(base, seeds, is_sweep=is_sweep))
     base = replace(base, replicates=len(space.seeds), seed=space.seeds[0])
     places.check_output(Path(base.output_dir), ("optuna.db",) if base.tracking_uri else ("optuna.db", "mlflow.db"))
@@ -81,6 +82,13 @@ def _sweep(composer: Composer, tables: Sequence[Table], seeds: Axis | None, *, i
     if own is not None:
         _rehearse(sweep)
     return sweep
+
+
+def _search_options(first: Composition) -> SearchOptions:
+    search = SearchOptions.read(first.sweeper)
+    task_type = first.value("task.type")
+    is_known = search.objective == AUTO and task_type in HEADLINE  # what is not, `validate` refuses
+    return replace(search, objective=headline(task_type)) if is_known else search
 
 
 def _custom(search: SearchOptions, *, is_sweep: bool) -> custom.CustomSpace | None:

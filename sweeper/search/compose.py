@@ -19,9 +19,10 @@ from omegaconf import DictConfig, OmegaConf
 from sweeper import optimizer_names
 from sweeper.checks import ConfigError, suggestion
 from sweeper.config import RunConfig
-from sweeper.metrics import all_metrics
+from sweeper.metrics import NEITHER, TASK_METRICS, all_metrics, headline
 from sweeper.peft_method import OWN_KEYS, PeftMethod
 from sweeper.search.conditions import Declared, read_params
+from sweeper.search.report import check_report
 from sweeper.search.typed import read
 
 PEFT_NUMBERS = ("r", "lora_alpha", "lora_dropout", "num_virtual_tokens")
@@ -137,35 +138,35 @@ def typed_config(tree: Mapping[str, Any]) -> RunConfig:
             raise ConfigError(f"peft.{key}", value, "must be a number")
     PeftMethod.from_config(config.peft)
     optimizer_names.check(config.train)
-    metric = config.train.metric_for_best_model
-    check_objective("train.metric_for_best_model", metric)
+    check_report(config.report)
+    check_objective("train.metric_for_best_model", config.metric_for_best_model, config.task.type)
     return config
 
 
-def check_objective(key: str, metric: str) -> None:
-    """A choice is made on the selection split, never on the reporting split."""
-    names = [name for name, known in all_metrics().items() if name.startswith("eval/") and known.direction != "neither"]
+def check_objective(key: str, metric: str, task_type: str) -> None:
+    """A choice is made on the selection split, never on the reporting split, by what the task measures."""
+    names = [f"eval/{known.name}" for known in TASK_METRICS[task_type] if known.direction != NEITHER]
     if metric in names:
         return
     if metric.startswith("test/"):
         raise ConfigError(key, metric, "the reporting split must not choose anything",
                           f"use eval/{metric.removeprefix('test/')}")  # fmt: skip
-    raise ConfigError(key, metric, "not a metric of the selection split",
-                      suggestion(metric, names) or f"for example {names[0]}")  # fmt: skip
+    raise ConfigError(key, metric, f"not a metric of the selection split of task.type={task_type}",
+                      suggestion(metric, names) or f"for example {headline(task_type)}")  # fmt: skip
 
 
-def check_objectives(key: str, metrics: Sequence[str]) -> None:
+def check_objectives(key: str, metrics: Sequence[str], task_type: str) -> None:
     """The first judges what a run learnt, on the selection split; further ones may be what it cost."""
     costs = [name for name, known in all_metrics().items() if name.startswith("perf/") and known.direction != "neither"]
     if metrics[0] in costs:
         raise ConfigError(key, metrics[0], "what a run costs chooses nothing alone",
-                          f"{key}=[eval/accuracy,{metrics[0]}]")  # fmt: skip
+                          f"{key}=[{headline(task_type)},{metrics[0]}]")  # fmt: skip
     for metric in metrics:
         if metric.startswith("perf/") and metric not in costs:
             raise ConfigError(key, metric, "not a cost with a better direction",
                               suggestion(metric, costs) or f"for example {costs[0]}")  # fmt: skip
         if metric not in costs:
-            check_objective(key, metric)
+            check_objective(key, metric, task_type)
 
 
 def _at(tree: Any, key: str) -> Any:

@@ -62,8 +62,8 @@ def architecture(model: ModelConfig) -> dict[str, Any]:
 
 
 def _local_folder(model: ModelConfig) -> Path | None:
-    if model.path:
-        return Path(model.path)
+    if model.folder:
+        return model.folder
     return Path(mini.__file__).parent if model.embedded else None
 
 

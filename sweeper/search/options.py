@@ -52,7 +52,7 @@ class SearchOptions:
     sampler: str = "tpe"
     sampler_args: dict[str, Any] = field(default_factory=dict)  # keyword arguments of Optuna's sampler
     seed: int = 0  # of the sampler
-    objective: Any = "eval/accuracy"  # a metric, or a list of them that is searched for its Pareto front
+    objective: Any = AUTO  # a metric, or a list of them that is searched for its Pareto front; auto: metrics.HEADLINE
     objective_std: float = 0.0  # of the replicates: a trial's value is their mean, so many of it to the worse side
     pruner: str = "none"
     pruner_args: dict[str, Any] = field(default_factory=dict)  # keyword arguments of Optuna's pruner

@@ -22,7 +22,8 @@ REPOSITORY = Path(__file__).resolve().parents[2]  # or the folder that the packa
 SOURCES = (
     "sweeper/training/**/*.py",  # the loop
     "tasks/**/*.py",  # prompts, splits, scores, and the sentences of the demo data
-    "sweeper/config.py", "sweeper/train_config.py", "sweeper/peft_method.py", "sweeper/optimizer_names.py",  # defaults
+    "sweeper/config.py", "sweeper/train_config.py", "sweeper/task_config.py",  # defaults
+    "sweeper/peft_method.py", "sweeper/optimizer_names.py",
     "sweeper/mini/*.json", "sweeper/mini/*.safetensors",  # the embedded model; others are named by the config
 )  # fmt: skip
 DECIDING_PACKAGES = ("torch", "transformers", "peft", "bitsandbytes", "tokenizers", "safetensors")

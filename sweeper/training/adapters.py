@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import torch
-from peft import PeftConfig, PeftModel, get_peft_model
+from peft import PeftConfig, PeftModel, get_peft_model, get_peft_model_state_dict, set_peft_model_state_dict
 from peft.mapping import PEFT_TYPE_TO_CONFIG_MAPPING
 from peft.tuners.tuners_utils import BaseTunerLayer
 from peft.utils import PeftType
+from safetensors.torch import load_file
 from torch import nn
 
 from sweeper.checks import ConfigError
 from sweeper.peft_method import PeftMethod
-from sweeper.training.base_model import BaseModel
+from sweeper.training.base_model import HEADS, BaseModel
 
 
 def adapter_name(index: int) -> str:
@@ -42,6 +45,19 @@ def add_adapter(base: BaseModel, model: PeftModel | None, method: PeftMethod, *,
     return model
 
 
+def load_adapter(model: PeftModel, index: int, folder: Path) -> None:
+    """Gives the run's adapter the weights of another, saved by PEFT. Raises ConfigError where they do not fit."""
+    saved, name = load_file(folder / "adapter_model.safetensors"), adapter_name(index)
+    own = {key: weight.shape for key, weight in get_peft_model_state_dict(model, adapter_name=name).items()}
+    other = {key: weight.shape for key, weight in saved.items()}
+    for key in sorted(own.keys() | other.keys()):
+        if own.get(key) != other.get(key):
+            shapes = [tuple(shape) if shape else "nothing" for shape in (other.get(key), own.get(key))]
+            raise ConfigError("peft.start_from", folder, f"has {shapes[0]} for {key}, and this run {shapes[1]}",
+                              "train with that adapter's own peft settings")  # fmt: skip
+    set_peft_model_state_dict(model, saved, adapter_name=name)
+
+
 def remove_adapter(base: BaseModel, model: PeftModel | None, index: int) -> PeftModel | None:
     """`model` without this adapter, and the base model's own layers back where no other is; None after the last."""
     name = adapter_name(index)
@@ -68,7 +84,7 @@ def refuse_key_value_prompts(config: PeftConfig) -> None:
 
 def _peft_config(base: BaseModel, method: PeftMethod) -> PeftConfig:
     assert method.type is not None
-    task_type = "CAUSAL_LM" if base.key.num_labels is None else "SEQ_CLS"
+    task_type = "CAUSAL_LM" if base.key.head is None else HEADS[base.key.head.kind][1]
     options = dict(method.options)
     if PeftType(method.type) is PeftType.PROMPT_TUNING and options.get("prompt_tuning_init") == "TEXT":
         options.setdefault("tokenizer_name_or_path", base.key.location)

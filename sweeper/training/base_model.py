@@ -20,6 +20,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 from transformers import (
     AutoModelForCausalLM,
+    AutoModelForQuestionAnswering,
     AutoModelForSequenceClassification,
     AutoTokenizer,
     BitsAndBytesConfig,
@@ -36,6 +37,32 @@ EMBEDDED = Path(__file__).parent.parent / "mini"
 
 
 @dataclass(frozen=True)
+class Head:
+    """What stands in place of the words."""
+
+    kind: str  # of HEADS
+    size: int  # outputs
+
+
+# kind -> Transformers' class, PEFT's task type
+HEADS: dict[str, tuple[Any, str]] = {
+    "labels": (AutoModelForSequenceClassification, "SEQ_CLS"),
+    "span": (AutoModelForQuestionAnswering, "QUESTION_ANS"),
+}
+
+
+def head_of(config: RunConfig) -> Head | None:
+    """Raises ConfigError for a task that no head can do."""
+    task = config.task
+    if not (task.head or config.model.architecture is Architecture.ENCODER):
+        return None
+    heads = {"classification": Head("labels", len(task.labels)), "question_answering": Head("span", 2)}
+    if task.type not in heads:
+        raise ConfigError("task.type", task.type, "needs a model that writes", "choose a causal language model")
+    return heads[task.type]
+
+
+@dataclass(frozen=True)
 class BaseKey:
     """What two runs must agree on to share the weights in memory."""
 
@@ -43,20 +70,19 @@ class BaseKey:
     revision: str | None
     dtype: str
     quantization: tuple[str, bool, str]
-    num_labels: int | None  # of a classification head; None for a causal language model
+    head: Head | None  # in place of words; None for a model that writes
     mutable: bool  # the method trains these very weights, so nobody else may have them
     attention: str | None = None  # Transformers' attn_implementation
 
     @classmethod
     def of(cls, config: RunConfig, method: PeftMethod) -> BaseKey:
         model, quantization = config.model, method.quantization
-        head = config.task.head or model.architecture is Architecture.ENCODER
         return cls(
-            location=str(EMBEDDED) if model.is_embedded else model.path or str(model.hub_id),
+            location=str(EMBEDDED if model.is_embedded else model.folder or model.hub_id),
             revision=model.revision,
             dtype=model.dtype,
             quantization=(quantization.type, quantization.double, quantization.keep_dequantized),
-            num_labels=len(config.task.labels) if head else None,
+            head=head_of(config),
             mutable=method.method in ("full", "last_layer"),
             attention=model.attn_implementation,
         )
@@ -84,6 +110,11 @@ class BaseModel:
         return context
 
     @property
+    def is_trained(self) -> bool:
+        """Whether the method trains these very weights, not others beside them."""
+        return self.key.mutable
+
+    @property
     def pad(self) -> int:
         return int(self.tokenizer.pad_token_id)
 
@@ -94,12 +125,12 @@ def load_base_model(key: BaseKey) -> BaseModel:
     accelerator = Accelerator(mixed_precision="bf16" if _bf16_pays() else "no")
     tokenizer = _load_tokenizer(key)
     model, fresh = _load_weights(key, accelerator.device, pad=int(tokenizer.pad_token_id))
-    if fresh and key.num_labels is None:
+    if fresh and key.head is None:
         raise ConfigError("model", key.location, f"its files lack {len(fresh)} weights, the first {fresh[0]}")
     model.requires_grad_(False)
     model.eval()
     _prepare_quantized(model, Quantization(*key.quantization))
-    if key.num_labels is None:
+    if key.head is None:
         _check_head(model)
     sizes = cost.total_parameters(model), cost.matrix_weights(model)
     return BaseModel(key, model, tokenizer, accelerator, fresh, *sizes)
@@ -130,12 +161,11 @@ def _load_weights(key: BaseKey, device: torch.device, *, pad: int) -> tuple[PreT
         )
         options["device_map"] = {"": device}
     try:
-        if key.num_labels is None:
+        if key.head is None:
             loaded: Any = AutoModelForCausalLM.from_pretrained(key.location, **options)
         else:
-            loaded = AutoModelForSequenceClassification.from_pretrained(
-                key.location, num_labels=key.num_labels, pad_token_id=pad, **options
-            )
+            kind, _ = HEADS[key.head.kind]
+            loaded = kind.from_pretrained(key.location, num_labels=key.head.size, pad_token_id=pad, **options)
     except OSError as error:
         raise _cannot_load(key, error) from error
     model, info = loaded

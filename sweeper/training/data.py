@@ -26,6 +26,8 @@ def run_splits(config: RunConfig, *, digest: str) -> dict[Part, pd.DataFrame]:
     if len(whole.selection):
         parts[Part.EVAL] = whole.selection
     parts[Part.TEST] = whole.test
+    if task.score_train:
+        parts[Part.FIT] = parts[Part.TRAIN]
     return parts
 
 

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import torch
 from torch import Tensor
@@ -20,7 +19,7 @@ from sweeper.training.base_model import BaseModel
 from sweeper.training.methods import Method
 from sweeper.training.objective import Batch, Forwarded, Part, Splits, Task
 from sweeper.training.stacked_lora import Lane
-from tasks.prompting import Encoded, EncodedExample, encode_texts
+from tasks.encoded import Encoded, EncodedExample, Limits
 from tasks.task import Prediction
 
 EVALUATION_TOKENS = 4096  # of one evaluation forward, padding included
@@ -42,9 +41,10 @@ class HeadObjective:
         self.base, self.method, self.memory_share = base, method, memory_share
 
     def prepare(self, config: RunConfig, task: Task, splits: Splits) -> HeadData:
-        limits: dict[str, Any] = {"max_length": config.task.max_length, "too_long": config.task.too_long}
-        parts = {part: encode_texts(task, rows, self.base.tokenizer, **limits) for part, rows in splits.items()}
-        return HeadData(task, parts, truncated=sum(part.truncated for part in parts.values()))
+        limits = Limits(config.task.max_length, config.task.too_long)
+        parts = {part: task.encode_for_head(rows, self.base.tokenizer, limits) for part, rows in splits.items()}
+        truncated = sum(parts[part].truncated for part in parts if part is not Part.FIT)
+        return HeadData(task, parts, truncated)
 
     def weight(self, data: HeadData, indices: Sequence[int]) -> float:
         return len(indices)
@@ -67,8 +67,7 @@ class HeadObjective:
             logits = self._logits(batch, Lane(adapter_name(0), len(batch), _width(batch)))
             for number, example, row in zip(chosen, batch, logits.log_softmax(-1).tolist(), strict=True):
                 best = max(range(len(row)), key=row.__getitem__)
-                predictions[number] = Prediction(id=example.id, gold=example.label, predicted=best, text=None,
-                                                 log_likelihoods=tuple(row))  # fmt: skip
+                predictions[number] = Prediction(example.id, None, tuple(row), gold=example.label, predicted=best)
         return [[predictions[number] for number in range(len(examples))]]
 
     def _logits(self, examples: Sequence[EncodedExample], lane: Lane) -> Tensor:

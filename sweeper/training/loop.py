@@ -24,11 +24,13 @@ from sweeper.training.group import Group
 from sweeper.training.head import HeadObjective
 from sweeper.training.methods import Method, method_for
 from sweeper.training.objective import Batch, Objective, Part
-from sweeper.training.results import score
+from sweeper.training.results import score, score_fit
 from sweeper.training.run import Run
+from sweeper.training.span import SpanObjective
 from sweeper.training.warm_base import WarmBase
 
 warm_base = WarmBase(load_base_model)  # of this worker process
+OBJECTIVES: dict[str | None, Any] = {None: CausalObjective, "labels": HeadObjective, "span": SpanObjective}  # by head
 
 
 def train_group(assignments: Sequence[Assignment], *, control: Control) -> None:
@@ -101,10 +103,11 @@ def evaluate(runs: Sequence[Run], objective: Objective[Any]) -> list[Run]:
             if not run.done:  # the last point is that of the weights which are kept: `results.Finisher`
                 run.log(measured.values)
                 going_on.append(run)
-    return going_on
+    score_fit(going_on, objective)
+    return [run for run in going_on if not run.ended]
 
 
 def objective_for(base: BaseModel, method: Method, memory_share: float) -> Objective[Any]:
-    kind: Any = CausalObjective if base.key.num_labels is None else HeadObjective
+    kind = OBJECTIVES[base.key.head.kind if base.key.head else None]
     objective: Objective[Any] = kind(base, method, memory_share=memory_share)
     return objective

@@ -19,15 +19,18 @@ from torch import Tensor, nn
 
 from sweeper.checks import ConfigError
 from sweeper.peft_method import PeftMethod
+from sweeper.training import weight_updates
 from sweeper.training.adapters import (
     adapter_name,
     adapter_weights,
     add_adapter,
+    load_adapter,
     refuse_key_value_prompts,
     remove_adapter,
 )
 from sweeper.training.base_model import BaseModel, decoder_layers
 from sweeper.training.stacked_lora import Lane, LoraStack, key_seed
+from sweeper.training.weight_updates import WeightUpdate
 
 
 class Method(Protocol):
@@ -42,6 +45,9 @@ class Method(Protocol):
         Raises ConfigError where it does not fit; `remove` then clears up.
         """
 
+    def start_from(self, index: int, adapter: Path) -> None:
+        """Gives the run's adapter the weights of an earlier one. Raises ConfigError where they do not fit."""
+
     def remove(self, index: int) -> None:
         """Frees what the run trained; the other runs do not notice."""
 
@@ -53,6 +59,9 @@ class Method(Protocol):
     def virtual_tokens(self, num_rows: int) -> Tensor | None:
         """[R, V, hidden] learned embeddings that precede every row, or None."""
 
+    def updates(self, index: int) -> list[WeightUpdate]:
+        """Of the base model's weights that the run can have changed, against the model as it was loaded."""
+
     def save(self, index: int, artifacts: Path) -> None:
         """Writes `adapter/` in PEFT's format, `model/` in Transformers', or the changed weights."""
 
@@ -61,7 +70,7 @@ class Method(Protocol):
 
 def method_for(base: BaseModel, method: PeftMethod) -> Method:
     """For a group that begins with a run of this method; every run is still to be added."""
-    if base.key.num_labels is None and method.stackable:
+    if base.key.head is None and method.stackable:
         return StackedLora(base)
     single: Method = SINGLE[method.method](base)
     return single
@@ -75,13 +84,17 @@ class Frozen:
     def __init__(self, base: BaseModel) -> None:
         self.base = base
         self.model: Any = base.model
+        self._before: dict[str, Tensor] = {}  # weights that are trained themselves, as they were loaded
 
     def add(self, index: int, method: PeftMethod, seed: int) -> None:
         assert index == 0, "only plain LoRA runs share a forward"
         if self.base.fresh_weights and method.method == "none":
-            raise ConfigError("peft", "none", f"{self.base.key.location} has no trained classification "
-                              "head to evaluate", "train one, or set task.head=false")  # fmt: skip
+            raise ConfigError("peft", "none", f"{self.base.key.location} has no trained head "
+                              "to evaluate", "train one, or set task.head=false")  # fmt: skip
         initialise_fresh(self.base, seed)
+
+    def start_from(self, index: int, adapter: Path) -> None:
+        raise AssertionError("only an adapter goes on from an earlier one")
 
     def remove(self, index: int) -> None:
         """The group of one ends with its run: `detach`."""
@@ -98,6 +111,9 @@ class Frozen:
     def virtual_tokens(self, num_rows: int) -> Tensor | None:
         return None
 
+    def updates(self, index: int) -> list[WeightUpdate]:
+        return weight_updates.compared(self._before, self.parameters(index))
+
     def save(self, index: int, artifacts: Path) -> None:
         """Nothing was trained, so nothing is written."""
 
@@ -113,6 +129,7 @@ class FullWeights(Frozen):
     def add(self, index: int, method: PeftMethod, seed: int) -> None:
         super().add(index, method, seed)
         self.base.model.requires_grad_(True)
+        self._before = weight_updates.copied(self.parameters(index))
 
     def save(self, index: int, artifacts: Path) -> None:
         self.base.model.save_pretrained(artifacts / "model")
@@ -133,6 +150,7 @@ class LastLayer(Frozen):
         layers[method.layer].requires_grad_(True)
         for name in self.base.fresh_weights:
             self.base.model.get_parameter(name).requires_grad_(True)
+        self._before = weight_updates.copied(self.parameters(index))
 
     def save(self, index: int, artifacts: Path) -> None:
         folder = artifacts / "changed_weights"
@@ -151,15 +169,25 @@ class Adapter(Frozen):
     def __init__(self, base: BaseModel) -> None:
         super().__init__(base)
         self.peft_model: PeftModel | None = None
+        self._originals: dict[str, nn.Module] = {}  # whose weights the adapter rewrites as it is made
 
     def add(self, index: int, method: PeftMethod, seed: int) -> None:
         super().add(index, method, seed)
+        if method.rewrites_base:
+            self._originals = weight_updates.copied_modules(self.base.model)
         self.model = self.peft_model = add_adapter(self.base, None, method, index=index, seed=seed)
         refuse_key_value_prompts(self.model.peft_config[adapter_name(index)])
+
+    def start_from(self, index: int, adapter: Path) -> None:
+        assert self.peft_model is not None, "a run is added first"
+        load_adapter(self.peft_model, index, adapter)
 
     def parameters(self, index: int) -> dict[str, nn.Parameter]:
         assert self.peft_model is not None, "a run is added first"
         return adapter_weights(self.peft_model, index)
+
+    def updates(self, index: int) -> list[WeightUpdate]:
+        return weight_updates.adapted(self.base.model, adapter_name(index), self._originals)
 
     def virtual_tokens(self, num_rows: int) -> Tensor | None:
         if not self.model.peft_config[adapter_name(0)].is_prompt_learning:

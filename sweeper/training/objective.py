@@ -20,6 +20,7 @@ class Part(StrEnum):
     TRAIN = "train"
     EVAL = "eval"  # the selection split
     TEST = "test"  # the reporting split
+    FIT = "fit"  # the training rows again, to be judged on
 
 
 Splits = Mapping[Part, pd.DataFrame]

@@ -60,7 +60,9 @@ class Rows:
 
 
 def shared_prefix(sequences: Sequence[Sequence[int]]) -> list[int]:
-    """The longest common start that leaves every sequence at least one token of its own."""
+    """The longest common start that leaves every sequence at least one token of its own; empty for no sequences."""
+    if not sequences:
+        return []
     first, last = (
         min(sequences, key=list),
         max(sequences, key=list),

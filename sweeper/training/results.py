@@ -2,18 +2,17 @@
 
 from __future__ import annotations
 
-import json
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Protocol
 
 import yaml
 
+from sweeper.metrics import HEADLINE
 from sweeper.tracking import pictures
 from sweeper.tracking.run_folder import RunState
-from sweeper.training import cost
-from sweeper.training.base_model import BaseModel
+from sweeper.training import cost, weight_updates
 from sweeper.training.methods import Method
 from sweeper.training.objective import Objective, Part
 from sweeper.training.run import Run
@@ -47,16 +46,39 @@ def score(runs: Sequence[Run], objective: Objective[Any], part: Part) -> list[tu
         with run.alone():
             run.progress.eval_s += seconds
             values = {f"{part.value}/{name}": value for name, value in run.data.task.score(predictions).items()}
-            run.require_finite(loss := f"{part.value}/loss", values[loss])
+            if (loss := f"{part.value}/loss") in values:  # a machine that only decides has none
+                run.require_finite(loss, values[loss])
             scored.append((run, Scored(predictions, values)))
     return scored
+
+
+def score_fit(runs: Sequence[Run], objective: Objective[Any]) -> None:
+    """Points of the training rows, of the runs that want them (task.score_train) and have none at their step."""
+    for run, fitted in score(_unscored(runs, Part.FIT), objective, Part.FIT):
+        with run.alone():
+            run.log(fitted.values)
+
+
+class Sizes(Protocol):
+    """What is said of a base model in tables."""
+
+    @property
+    def num_parameters(self) -> int: ...
+
+    @property
+    def num_matrix_weights(self) -> int:
+        """That every token is multiplied by."""
+
+    @property
+    def is_trained(self) -> bool:
+        """Whether its own weights are what is trained."""
 
 
 @dataclass(frozen=True)
 class Finisher:
     """Judges runs at their end on the reporting split, once, and writes what they leave."""
 
-    base: BaseModel
+    base: Sizes
     method: Method
     objective: Objective[Any]
 
@@ -64,16 +86,20 @@ class Finisher:
         for run in _sound(runs):
             with run.alone():
                 run.load_best()
-        for run, selected in score(_unselected(runs), self.objective, Part.EVAL):
+        for run, selected in score(_unscored(runs, Part.EVAL), self.objective, Part.EVAL):
             with run.alone():
                 run.log(selected.values)
+        score_fit(runs, self.objective)
         for run, reported in score(_sound(runs), self.objective, Part.TEST):
             with run.alone():
                 self._leave(run, reported)
 
     def _leave(self, run: Run, reported: Scored) -> None:
         run.show("saving")
-        run.log({**reported.values, **self._summary(run)})
+        updates = self.method.updates(run.index)
+        changed = {"perf/changed_parameters": sum(update.changed for update in updates)}
+        run.log({**reported.values, **self._summary(run), **changed})
+        weight_updates.write(updates, run.folder.artifacts)
         self._write(run, reported.predictions)
         run.end(RunState.COMPLETE)
 
@@ -91,7 +117,7 @@ class Finisher:
             "perf/train_flops": cost.train_flops(tokens=progress.tokens, matrices=matrices, trainable=trainable),
             "perf/train_tokens": progress.tokens,
             "perf/trainable_parameters": trainable,
-            "perf/total_parameters": self.base.num_parameters + (0 if self.base.key.mutable else trainable),
+            "perf/total_parameters": self.base.num_parameters + (0 if self.base.is_trained else trainable),
             "perf/group_size": progress.group_size,
         }
         if progress.loss_first is not None and progress.loss_last is not None:
@@ -103,20 +129,22 @@ class Finisher:
         artifacts, task = run.folder.artifacts, run.data.task
         self.method.save(run.index, artifacts)
         task.table(predictions).to_parquet(artifacts / "predictions.parquet", index=False)
-        irregular = dict(task.irregular(predictions).most_common())
-        (artifacts / "irregular.json").write_text(json.dumps(irregular, ensure_ascii=False), encoding="utf-8")
+        task.leave(predictions, artifacts)
         config = yaml.safe_dump(run.config.to_dict(), sort_keys=False, allow_unicode=True)
         (artifacts / "config.yaml").write_text(config, encoding="utf-8")
-        pictures.confusion_matrix(task.confusion(predictions), task.labels, artifacts / "confusion_matrix.png")
+        if (counts := task.confusion(predictions)) is not None:
+            pictures.confusion_matrix(counts, task.labels, artifacts / "confusion_matrix.png")
         events, _ = run.folder.read()
-        if run.parameters:
+        if run.progress.step:
             pictures.loss_curve(events, artifacts / "loss_curve.png")
+        measures = dict.fromkeys(["loss", HEADLINE[run.config.task.type]])
+        pictures.learning_curves(events, artifacts / "learning_curves.png", measures=list(measures))
 
 
 def _sound(runs: Sequence[Run]) -> list[Run]:
     return [run for run in runs if not run.ended]
 
 
-def _unselected(runs: Sequence[Run]) -> list[Run]:
-    """Those without a point of the selection split at this step: a reading has it where the longer run does."""
-    return [run for run in _sound(runs) if not run.records.has(f"{Part.EVAL}/loss", run.progress.step)]
+def _unscored(runs: Sequence[Run], part: Part) -> list[Run]:
+    """Those without a point of this split at this step: a reading has it where the longer run does."""
+    return [run for run in _sound(runs) if not run.records.has(f"{part}/loss", run.progress.step)]

@@ -211,9 +211,10 @@ class Run:
         if not self.keeps_best:
             return
         train, state = self.config.train, self.progress
-        score = scores[train.metric_for_best_model]
-        self.require_finite(train.metric_for_best_model, score)
-        sign = 1 if direction(train.metric_for_best_model) == MAXIMIZE else -1
+        name = self.config.metric_for_best_model
+        score = scores[name]
+        self.require_finite(name, score)
+        sign = 1 if direction(name) == MAXIMIZE else -1
         if state.best_score is None or sign * score > sign * state.best_score:
             state.best_score, state.best_step, state.evaluations_without_gain = score, state.step, 0
             save_best(self.folder.checkpoints, state.step, self.weights())

@@ -29,8 +29,8 @@ LAYERS = (
     {"sweeper.training"},
     {"sweeper.tracking", "sweeper.mini", "tasks"},
     {"sweeper.peft_method", "sweeper.optimizer_names"},
-    {"sweeper.config", "sweeper.metrics"},
-    {"sweeper.train_config"},
+    {"sweeper.config"},
+    {"sweeper.train_config", "sweeper.task_config", "sweeper.metrics"},
     {"sweeper.checks"},
 )
 LAYER_OF = {unit: number for number, units in enumerate(LAYERS) for unit in units}
@@ -38,8 +38,8 @@ ANALYSIS_MAY_IMPORT = {"analysis", "sweeper.metrics"}
 
 # `--help`, a config error and a plan answer in about a second, so these modules load none of those at import.
 LIGHT_UNITS = {"sweeper.__main__", "sweeper.resume", "sweeper.plugin", "hydra_plugins", "sweeper.search",
-               "sweeper.config", "sweeper.train_config", "sweeper.checks", "sweeper.metrics", "sweeper.peft_method",
-               "sweeper.optimizer_names"}  # fmt: skip
+               "sweeper.config", "sweeper.train_config", "sweeper.task_config", "sweeper.checks", "sweeper.metrics",
+               "sweeper.peft_method", "sweeper.optimizer_names"}  # fmt: skip
 HEAVY = {"torch", "transformers", "peft", "mlflow", "accelerate", "bitsandbytes", "datasets"}
 NEVER_IN_TASKS = {"torch", "transformers"}  # a task is text and tables; its tokenizer is passed in
 
@@ -342,7 +342,7 @@ OFFENDERS = [
     (imports_point_down, "sweeper.search.x", "def f():\n    import sweeper.launch.slots"),
     (imports_point_down, "sweeper.search.x", "from ..launch import slots"),
     (imports_point_down, "sweeper.tracking.x", "import tasks"),
-    (imports_point_down, "sweeper.config", "from sweeper import metrics"),
+    (imports_point_down, "sweeper.metrics", "from sweeper import config"),
     (imports_point_down, "sweeper.newcomer", "import json"),
     (imports_point_down, "sweeper.launch.x", "import analysis.table"),
     (analysis_imports_only_metrics, "analysis.x", "from sweeper import config"),

@@ -39,7 +39,7 @@ def task(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> TaskConfig:
 def test_rows_come_with_the_tasks_own_class_numbers(task: TaskConfig) -> None:
     source = sources.resolve(task, None, embedded_model=False, allow_network=False)
     assert source.kind is Source.HUB
-    assert sources.count_rows(source, "train") is None
+    assert sources.count_rows(source, task) is None
     splits = sources.load(source, task)
     assert splits.test[["sentence", "label"]].values.tolist() == [
         ["validation good", 1],

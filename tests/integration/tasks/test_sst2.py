@@ -8,9 +8,9 @@ from pathlib import Path
 import pytest
 import yaml
 
-from sweeper.config import PromptStyle, TaskConfig, run_config
+from sweeper.config import TaskConfig, run_config
 from tasks import sources
-from tasks.prompting import encode
+from tasks.encoded import Limits
 from tasks.splits import Splits, nested_subset
 from tasks.task import load_task
 
@@ -26,7 +26,7 @@ def task(repository: Path) -> TaskConfig:
 @pytest.fixture(scope="module")
 def splits(task: TaskConfig, data_dir: Path) -> Splits:
     source = sources.resolve(task, str(data_dir), embedded_model=False, allow_network=False)
-    assert (sources.count_rows(source, "train"), sources.count_rows(source, "test")) == (67_349, 872)
+    assert sources.count_rows(source, task) == {"train": 66_349, "selection": 1_000, "test": 872}
     return sources.load(source, task)
 
 
@@ -61,8 +61,8 @@ def test_the_embedded_tokenizer_writes_each_label_as_its_own_tokens(
         pytest.skip("needs the embedded model's tokenizer")
     tokenizer = transformers.AutoTokenizer.from_pretrained(folder)
     rows = splits.train.head(500)
-    encoded = encode(load_task(task), rows, tokenizer, style=PromptStyle.AUTO, max_length=256, too_long="error")
+    encoded = load_task(task).encode(rows, tokenizer, Limits(256))
     answers = {tuple(example.answer) for example in encoded.examples}
-    assert answers == {(*tokens, encoded.eos) for tokens in encoded.label_tokens}
+    assert answers == {(*tokens, encoded.eos) for tokens in encoded.examples[0].candidates}
     for example, text in zip(encoded.examples, rows["sentence"], strict=True):
         assert text.replace(" ", "") in tokenizer.decode(example.prompt).replace(" ", "")

@@ -27,7 +27,7 @@ WORDS = range(4, 24)
 
 
 def key(folder: Path, dtype: str = "float32") -> BaseKey:
-    return BaseKey(str(folder), None, dtype, ("none", True, "auto"), num_labels=None, mutable=False)
+    return BaseKey(str(folder), None, dtype, ("none", True, "auto"), head=None, mutable=False)
 
 
 def lora(**options: object) -> PeftMethod:

@@ -36,9 +36,7 @@ QLORA = {"name": "qlora", "method": "adapter", "type": "LORA", "r": 4, "lora_alp
 
 
 def load_nf4(folder: Path, keep_dequantized: str = "never", dtype: str = "bfloat16") -> BaseModel:
-    return load_base_model(
-        BaseKey(str(folder), None, dtype, ("nf4", True, keep_dequantized), num_labels=None, mutable=False)
-    )
+    return load_base_model(BaseKey(str(folder), None, dtype, ("nf4", True, keep_dequantized), head=None, mutable=False))
 
 
 def attach_adapter(base: BaseModel) -> Method:

@@ -8,27 +8,33 @@ import pytest
 
 from sweeper.checks import ConfigError
 from sweeper.config import DataConfig, PromptConfig, TaskConfig
-from sweeper.metrics import CLASSIFICATION
-from tasks.task import Prediction, Prompt, Task, load_task
+from sweeper.metrics import TASK_METRICS
+from tasks.classification import ClassificationTask
+from tasks.task import Prediction, Prompt, load_task
 
 ROWS = pd.DataFrame({"id": ["t-1", "t-2"], "sentence": ["a {braced} film", "so {0.x} so"], "label": [1, 0]})
 
 
-def task(user: str = "Sentence: {sentence} \nSentiment:", answer: str = " {label}", system: str = "Be brief.") -> Task:
+def task(
+    user: str = "Sentence: {sentence} \nSentiment:", answer: str = " {label}", system: str = "Be brief."
+) -> ClassificationTask:
     prompt = PromptConfig(system=system, user=user, answer=answer)
-    return load_task(TaskConfig(data=DataConfig(text="sentence"), labels=["negative", "positive"], prompt=prompt))
+    return ClassificationTask(
+        TaskConfig(data=DataConfig(text="sentence"), labels=["negative", "positive"], prompt=prompt)
+    )
 
 
 def prediction(
     gold: int, predicted: int | None, text: str = "", scores: tuple[float, ...] = (-1.0, -2.0)
 ) -> Prediction:
-    return Prediction("t", gold, predicted, text, scores)
+    return Prediction("t", text, scores, gold=gold, predicted=predicted)
 
 
 def test_the_template_is_filled_with_the_row_as_it_is() -> None:
     assert task().prompts(ROWS)[0] == Prompt("Be brief.", "Sentence: a {braced} film \nSentiment:")
     assert task("{text} ?").prompts(ROWS)[1].user == "so {0.x} so ?"
-    assert task().answers(ROWS) == [" positive", " negative"]
+    assert task().candidates == [" negative", " positive"]
+    assert task().golds(ROWS) == [1, 0]
 
 
 @pytest.mark.parametrize("user", ["{sentence.x}", "{sentence[0]}", "{sentence!r}", "{sentence:>9}", "{}", "{sentence"])
@@ -68,7 +74,7 @@ def test_only_exactly_a_label_is_a_label(text: str, label: int | None) -> None:
 
 def test_scores_count_an_irregular_output_as_wrong() -> None:
     scores = task().score([prediction(1, 1), prediction(1, None, "i"), prediction(0, 0), prediction(0, 1)])
-    assert set(scores) == {metric.name for metric in CLASSIFICATION}
+    assert set(scores) == {metric.name for metric in TASK_METRICS["classification"]}
     assert scores["accuracy"] == 0.5
     assert scores["precision_macro"] == pytest.approx((1 + 1 / 2) / 2)
     assert scores["recall_macro"] == pytest.approx((1 / 2 + 1 / 2) / 2)
@@ -99,7 +105,9 @@ def test_the_confusion_matrix_has_a_last_column_for_none() -> None:
 
 
 def test_the_table_names_labels_and_keeps_likelihoods() -> None:
-    table = task().table([prediction(1, None, "i", (-3.0, -0.25)), Prediction("h", 0, 0, None, (-1.0, -2.0))])
+    table = task().table(
+        [prediction(1, None, "i", (-3.0, -0.25)), Prediction("h", None, (-1.0, -2.0), gold=0, predicted=0)]
+    )
     columns = ["id", "gold", "predicted", "text", "log_likelihood_negative", "log_likelihood_positive"]
     assert list(table.columns) == columns
     assert table["gold"].tolist() == ["positive", "negative"]

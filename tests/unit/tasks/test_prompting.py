@@ -12,8 +12,9 @@ from transformers import PreTrainedTokenizerFast
 
 from sweeper.checks import ConfigError
 from sweeper.config import DataConfig, PromptConfig, PromptStyle, TaskConfig
-from tasks.prompting import Encoded, encode, encode_texts
-from tasks.task import Task, load_task
+from tasks.classification import ClassificationTask
+from tasks.encoded import Encoded, Limits
+from tasks.prompting import encode, encode_texts
 
 WORDS = ["positive", "negative", "Sentence", "Sentiment", "system", "model", "user", "neg"]
 LLAMA_2 = (
@@ -49,10 +50,12 @@ def tokenizer(template: str | None = None, *, words: Sequence[str] = WORDS, spac
     return fast
 
 
-def task(user: str = "Sentence: {text} \nSentiment:", answer: str = " {label}", labels: Sequence[str] = ()) -> Task:
+def task(
+    user: str = "Sentence: {text} \nSentiment:", answer: str = " {label}", labels: Sequence[str] = ()
+) -> ClassificationTask:
     prompt = PromptConfig(system="Be brief.", user=user, answer=answer)
     config = TaskConfig(data=DataConfig(text="text"), labels=list(labels or ["negative", "positive"]), prompt=prompt)
-    return load_task(config)
+    return ClassificationTask(config)
 
 
 def rows(*texts: str) -> pd.DataFrame:
@@ -61,7 +64,7 @@ def rows(*texts: str) -> pd.DataFrame:
 
 
 def encoded(
-    task: Task,
+    task: ClassificationTask,
     rows: pd.DataFrame,
     made: Any,
     style: PromptStyle = PromptStyle.AUTO,
@@ -69,7 +72,7 @@ def encoded(
     max_length: int = 256,
     too_long: str = "error",
 ) -> Encoded:
-    return encode(task, rows, made, style=style, max_length=max_length, too_long=too_long)
+    return encode(task, rows, made, Limits(max_length, too_long, style))
 
 
 def prompt_text(made: Any, example: Any) -> str:
@@ -82,7 +85,8 @@ def test_a_plain_prompt_begins_with_bos_and_an_answer_ends_with_eos() -> None:
     assert prompt_text(made, result.examples[0]) == "<s>Be brief.\nSentence: a b \nSentiment:"
     assert made.decode(result.examples[1].answer) == " positive</s>"
     assert [example.label for example in result.examples] == [0, 1]
-    assert made.convert_ids_to_tokens([ids for (ids,) in result.label_tokens]) == [" negative", " positive"]
+    labels = [ids for (ids,) in result.examples[0].candidates]
+    assert made.convert_ids_to_tokens(labels) == [" negative", " positive"]
     assert result.eos == 2
 
 
@@ -131,7 +135,7 @@ def test_a_token_across_the_boundary_belongs_to_the_answer() -> None:
     made = tokenizer()
     result = encoded(task("{text} Sentiment: ", answer="{label}"), rows("a b"), made)
     assert prompt_text(made, result.examples[0]).endswith("a b Sentiment:")
-    assert made.convert_ids_to_tokens(result.label_tokens[1]) == [" positive"]
+    assert made.convert_ids_to_tokens(result.examples[0].candidates[1]) == [" positive"]
 
 
 def test_an_answer_whose_tokens_hang_on_the_text_is_an_error() -> None:
@@ -146,7 +150,7 @@ def test_labels_that_begin_alike_in_tokens_are_an_error() -> None:
         ConfigError, match=r"task.labels=1: its tokens begin those of '10'; end task.prompt.answer in a mark"
     ):
         encoded(task(labels=["1", "10"]), rows("a"), made)
-    assert encoded(task(labels=["1", "10"], answer=" {label}."), rows("a"), made).label_tokens
+    assert encoded(task(labels=["1", "10"], answer=" {label}."), rows("a"), made).examples
 
 
 def test_a_label_that_the_tokenizer_cannot_write_is_an_error() -> None:
@@ -191,24 +195,24 @@ def test_a_budget_larger_than_the_model_reads_is_an_error() -> None:
 
 def test_a_head_reads_the_text_alone_with_the_tokenizers_own_special_tokens() -> None:
     made = tokenizer()
-    result = encode_texts(task(), rows("a b", "xyz"), made, max_length=8, too_long="error")
+    result = encode_texts(task(), rows("a b", "xyz"), made, Limits(8))
     assert [made.decode(example.prompt) for example in result.examples] == ["<s>a b</s>", "<s>xyz</s>"]
     assert [(example.answer, example.label) for example in result.examples] == [([], 0), ([], 1)]
-    assert result.label_tokens == []
+    assert not result.writes
 
 
 def test_a_head_truncates_only_when_told_to() -> None:
     made = tokenizer()
     with pytest.raises(ConfigError, match=r"task.max_length=8: example train-2 has 12 tokens"):
-        encode_texts(task(), rows("a", "x" * 10), made, max_length=8, too_long="error")
-    result = encode_texts(task(), rows("a", "x" * 10), made, max_length=8, too_long="truncate")
+        encode_texts(task(), rows("a", "x" * 10), made, Limits(8))
+    result = encode_texts(task(), rows("a", "x" * 10), made, Limits(8, "truncate"))
     assert result.truncated == 1
     assert made.decode(result.examples[1].prompt) == "<s>" + "x" * 6 + "</s>"
 
 
 def test_no_rows_are_no_examples() -> None:
     assert encoded(task(), rows("a").iloc[:0], tokenizer()).examples == []
-    assert encode_texts(task(), rows("a").iloc[:0], tokenizer(), max_length=8, too_long="error").examples == []
+    assert encode_texts(task(), rows("a").iloc[:0], tokenizer(), Limits(8)).examples == []
 
 
 def test_a_template_that_prints_the_date_prints_the_same_one_every_day() -> None:

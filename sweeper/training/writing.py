@@ -1,0 +1,63 @@
+"""Texts that a chat model writes to prompts, in batches: greedy at first, sampled when asked again."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from transformers import GenerationConfig
+
+from sweeper.checks import ConfigError
+from sweeper.config import PromptStyle, RunConfig
+from sweeper.peft_method import PeftMethod
+from sweeper.training.base_model import BaseKey, BaseModel, load_base_model
+from sweeper.training.generation import generate, greedy
+from tasks.chat import renderer
+from tasks.prompting import token_ids
+from tasks.task import Prompt
+
+TEMPERATURE, TOP_P = 0.7, 0.95  # of a text that is asked for again: the greedy one would be the same
+
+
+@dataclass
+class ChatWriter:
+    """See `tasks.answer_pairs.Writer`."""
+
+    base: BaseModel
+    max_new_tokens: int
+    style: PromptStyle = PromptStyle.AUTO
+    seed: int = 0
+
+    @classmethod
+    def load(cls, config: RunConfig, *, max_new_tokens: int) -> ChatWriter:
+        """The model of the config, in the numbers of its method. Raises ConfigError where it cannot be loaded."""
+        base = load_base_model(BaseKey.of(config, PeftMethod.from_config(config.peft)))
+        return cls(base, max_new_tokens, config.model.prompt_style, config.seed)
+
+    def __call__(self, prompts: Sequence[Prompt], *, attempt: int) -> list[str]:
+        """Raises ConfigError where a prompt and its answer are more than the model reads."""
+        render = renderer(self.base.tokenizer, self.style)
+        asked = [[*render.start, *tokens] for tokens in token_ids(render.texts(prompts), self.base.tokenizer)]
+        self._check_lengths(asked)
+        with torch.random.fork_rng():
+            torch.manual_seed(self.seed + attempt)
+            return generate(self.base.model, self.base.tokenizer, asked, settings=self._settings(attempt))
+
+    def _settings(self, attempt: int) -> GenerationConfig:
+        configured = self.base.model.generation_config.eos_token_id
+        ends = configured if isinstance(configured, list) else [configured]
+        known = {end for end in (*ends, self.base.tokenizer.eos_token_id) if end is not None}
+        settings = greedy(self.base.tokenizer, ends=known, max_new_tokens=self.max_new_tokens)
+        if attempt:
+            settings.update(do_sample=True, temperature=TEMPERATURE, top_p=TOP_P)
+        return settings
+
+    def _check_lengths(self, asked: Sequence[Sequence[int]]) -> None:
+        positions = getattr(self.base.model.config.get_text_config(), "max_position_embeddings", None)
+        limit = min(self.base.tokenizer.model_max_length, positions or self.base.tokenizer.model_max_length)
+        longest = max(map(len, asked), default=0)
+        if longest + self.max_new_tokens > limit:
+            raise ConfigError("max_new_tokens", self.max_new_tokens,
+                              f"the writer reads {limit:,} tokens, and a prompt alone has up to {longest:,}",
+                              "cut smaller chunks: chunk_tokens=<n>, or set fewer")  # fmt: skip
