@@ -1,4 +1,4 @@
-"""Data files as raw frames: TSV in GLUE's style, CSV, JSON, JSON Lines, Parquet, all but the last also gzipped.
+"""Data files as raw frames: TSV in GLUE's style, CSV, JSON, JSON Lines, text, Parquet, all but the last also gzipped.
 
 Checks that a file is what its name says, and nothing about the values in it.
 """
@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any, TypeVar, cast
 
 from sweeper.checks import ConfigError
+from tasks import squad_layout, text_files
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -43,6 +44,7 @@ def read(path: Path, key: str) -> pd.DataFrame:
         ".csv": lambda: pd.read_csv(path, dtype=str, keep_default_na=False, encoding="utf-8-sig"),
         ".json": lambda: pd.DataFrame(_records(path), dtype=object),
         ".jsonl": lambda: pd.DataFrame([json.loads(line) for line in _lines(path)], dtype=object),
+        ".txt": lambda: pd.DataFrame({text_files.COLUMN: _texts(path)}, dtype=object),
         ".parquet": lambda: pd.read_parquet(path),
     }
     try:
@@ -58,6 +60,7 @@ def count(path: Path, key: str) -> int:
         ".csv": lambda: _count_csv(path) - 1,
         ".json": lambda: len(_records(path)),
         ".jsonl": lambda: len(_lines(path)),
+        ".txt": lambda: len(_texts(path)),
         ".parquet": lambda: _count_parquet(path),
     }
     try:
@@ -73,6 +76,7 @@ def sample(path: Path, key: str, count: int) -> list[dict[str, Any]]:
         ".csv": lambda: _evenly(_table(_lines(path)), count),
         ".json": lambda: _evenly(_records(path), count),
         ".jsonl": lambda: [json.loads(line) for line in _evenly(_lines(path), count)],
+        ".txt": lambda: [{text_files.COLUMN: text} for text in _evenly(_texts(path), count)],
         ".parquet": lambda: _sample_parquet(path, count),
     }
     try:
@@ -88,6 +92,7 @@ def columns(path: Path, key: str) -> list[str]:
         ".csv": lambda: next(csv.reader([_first_line(path)]), []),
         ".json": lambda: list(dict.fromkeys(name for record in _records(path) for name in record)),
         ".jsonl": lambda: list(json.loads(_first_line(path) or "{}")),
+        ".txt": lambda: [text_files.COLUMN],
         ".parquet": lambda: _parquet_columns(path),
     }
     try:
@@ -100,7 +105,7 @@ def _format(path: Path, key: str) -> str:
     suffixes = [suffix.lower() for suffix in path.suffixes]
     gzipped = suffixes[-1:] == [".gz"]
     name = (suffixes[:-1] if gzipped else suffixes)[-1:]
-    known = (".tsv", ".csv", ".json", ".jsonl") if gzipped else (".tsv", ".csv", ".json", ".jsonl", ".parquet")
+    known = (".tsv", ".csv", ".json", ".jsonl", ".txt", *([] if gzipped else [".parquet"]))
     if not name or name[0] not in known:
         raise ConfigError(key, path, "not a data file by its name", f"known are {', '.join(known)}")
     return name[0]
@@ -121,9 +126,16 @@ def _lines(path: Path) -> list[str]:
         return [line for line in file if line.strip("\n")]
 
 
+def _texts(path: Path) -> list[str]:
+    with _open(path) as file:
+        return text_files.texts(file.read())
+
+
 def _records(path: Path) -> list[dict[str, Any]]:
     with _open(path) as file:
         records = json.load(file)
+    if squad_layout.is_squad(records):
+        return squad_layout.rows(records)
     if not isinstance(records, list) or not all(isinstance(record, dict) for record in records):
         raise ValueError("it is not a list of objects, one for each row")
     return records

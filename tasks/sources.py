@@ -1,19 +1,21 @@
 """Where a task's rows come from: files under the data folder, the Hugging Face hub, or the embedded demo data.
 
 Owns the choice and its order. A model other than the embedded one never sees demo data. `resolve` and
-`count_rows` import no data library, so that missing data is reported at once.
+`count_rows` import no data library, unless a column decides who stays together, so that missing data is reported at
+once.
 """
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from sweeper.checks import ConfigError, suggestion
-from sweeper.config import Source, TaskConfig
-from tasks import files, hub, template
+from sweeper.config import FULL, Source, TaskConfig
+from tasks import files, hub, template, text_files
 from tasks.demo_reviews import DEMO_LABELS, DEMO_SIZES
 
 if TYPE_CHECKING:
@@ -21,7 +23,7 @@ if TYPE_CHECKING:
 
     from tasks.splits import Splits
 
-SPLITS = ("train", "test")  # what a source has; the selection split is carved out of the first
+SPLITS = ("train", "test")  # the selection split is carved out of the first
 DEMO_NOTICE = "embedded demo reviews, generated"
 
 
@@ -30,7 +32,7 @@ class DataSource:
     kind: Source  # never AUTO
     description: str  # for the console, the run's tags and the tables; the same on every machine
     reason: str  # why this source, for the console
-    files: Mapping[str, Path] = field(default_factory=dict)  # split -> file, for FILES
+    files: Mapping[str, Path] = field(default_factory=dict)  # split -> file, for FILES; see `read_splits`
     hub_id: str | None = None  # for HUB
 
 
@@ -59,16 +61,43 @@ def resolve(task: TaskConfig, data_dir: str | None, *, embedded_model: bool, all
                       "set SWEEPER_DATA or data_dir to the folder that holds the files")  # fmt: skip
 
 
-def count_rows(source: DataSource, split: str) -> int | None:
-    """The rows of `train` (what will be the selection split included) or `test`; None where only a download tells."""
+def read_splits(task: TaskConfig) -> tuple[str, ...]:
+    """The splits that a source of this task has itself: with `task.data.test_share` the training rows alone."""
+    return SPLITS if task.data.test_share is None else SPLITS[:1]
+
+
+def count_rows(source: DataSource, task: TaskConfig) -> dict[str, int] | None:
+    """The rows of `train`, `selection` and `test`, neither of the first and last being cut to its size; None where
+    only a download tells.
+
+    Raises:
+        ConfigError: more rows are asked for than there are, and what `load` raises where a column decides who stays
+            together.
+    """
+    if source.kind is Source.HUB:
+        return None
+    if task.data.split_by is not None:
+        whole = load(source, dataclasses.replace(task, test_size=FULL))
+        return {"train": len(whole.train), "selection": len(whole.selection), "test": len(whole.test)}
+    there = {split: _count(source, split) for split in read_splits(task)}
+    pool = there["train"] if task.data.rows == FULL else int(task.data.rows)
+    if pool > there["train"]:
+        raise ConfigError("task.data.rows", pool, f"larger than the data ({there['train']} rows)")
+    if task.data.test_share is not None:
+        there["test"] = task.data.test_rows(pool)
+        pool -= there["test"]
+    return {"train": pool - task.selection_size, "selection": task.selection_size, "test": there["test"]}
+
+
+def _count(source: DataSource, split: str) -> int:
     if source.kind is Source.FILES:
         return files.count(source.files[split], f"task.data.files.{split}")
-    return DEMO_SIZES[split] if source.kind is Source.DEMO else None
+    return DEMO_SIZES[split]
 
 
 def check_columns(source: DataSource, task: TaskConfig) -> None:
     """Raises ConfigError where a file lacks a column that the task reads; the hub's columns come with its rows."""
-    wanted = template.named_columns(task) | ({task.data.label: "task.data.label"} if task.labels else {})
+    wanted = template.wanted_columns(task)
     for split, path in source.files.items():
         there = files.columns(path, f"task.data.files.{split}")
         for column, key in wanted.items():
@@ -90,11 +119,10 @@ def load(source: DataSource, task: TaskConfig) -> Splits:
     from tasks.splits import carve
 
     frames = {}
-    for split in SPLITS:
+    for split in read_splits(task):
         raw, key, value = _raw(source, task, split)
-        frames[split] = checked(raw, columns=template.columns(task), label=task.data.label, labels=task.labels,
-                                origin=Origin(key, value, split))  # fmt: skip
-    return carve(frames["train"], frames["test"], task, source=source.description)
+        frames[split] = checked(raw, task, Origin(key, value, split))
+    return carve(frames["train"], frames.get("test"), task, source=source.description)
 
 
 def _raw(source: DataSource, task: TaskConfig, split: str) -> tuple[pd.DataFrame, str, object]:
@@ -103,8 +131,10 @@ def _raw(source: DataSource, task: TaskConfig, split: str) -> tuple[pd.DataFrame
         key, path = f"task.data.files.{split}", source.files[split]
         return files.read(path, key), key, path
     if source.kind is Source.HUB:
-        columns = [*template.columns(task), task.data.label]
-        return hub.read(task.data, split, columns, task.labels), hub.KEY, f"{source.hub_id} ({split})"
+        frame = hub.read(task.data, split, list(template.wanted_columns(task)), task.labels)
+        if task.type == "language_modeling":
+            frame = text_files.from_lines(frame, task.data.text)
+        return frame, hub.KEY, f"{source.hub_id} ({split})"
     from tasks.demo_reviews import splits
 
     frame = splits()[split].rename(columns={"sentence": task.data.text, "label": task.data.label})
@@ -118,19 +148,30 @@ def _files(task: TaskConfig, data_dir: str | None) -> tuple[DataSource | None, s
     folder = Path(data_dir).expanduser()
     if not folder.is_dir():
         raise ConfigError("data_dir", data_dir, "no such folder", "correct it (SWEEPER_DATA is its default)")
-    found = {split: files.find(folder, task.data.files.get(split, [])) for split in SPLITS}
-    paths = {split: path for split, path in found.items() if path}
-    absent = [split for split in SPLITS if split not in paths]
+    wanted = {split: task.data.files.get(split, []) for split in read_splits(task)}
+    paths = {split: path for split, names in wanted.items() if (path := files.find(folder, names))}
+    absent = [split for split in wanted if split not in paths]
     if not absent:
         names = ", ".join(path.relative_to(folder).as_posix() if path.is_relative_to(folder) else str(path)
                           for path in paths.values())  # fmt: skip
-        return DataSource(Source.FILES, f"files {names}", f"found in {folder}", files=paths), ""
-    wanted = " or ".join(name for split in absent for name in task.data.files.get(split, [])) or "no file names given"
+        description = f"file{'s' * (len(paths) > 1)} {names}{_shares(task)}"
+        return DataSource(Source.FILES, description, f"found in {folder}", files=paths), ""
+    sought = " or ".join(name for split in absent for name in wanted[split]) or "no file names given"
     if paths:
         there = ", ".join(str(path) for path in paths.values())
-        raise ConfigError(f"task.data.files.{absent[0]}", wanted, f"not in {data_dir}, which has {there}",
+        raise ConfigError(f"task.data.files.{absent[0]}", sought, f"not in {data_dir}, which has {there}",
                           "add the file or correct its name")  # fmt: skip
-    return None, f"{folder} holds none of {wanted.replace(' or ', ', ')}"
+    return None, f"{folder} holds none of {sought.replace(' or ', ', ')}"
+
+
+def _shares(task: TaskConfig) -> str:
+    """How one file became several splits, in words."""
+    data = task.data
+    if data.test_share is None:
+        return ""
+    rows = "" if data.rows == FULL else f"{data.rows:,} rows of it, "
+    by = "" if data.split_by is None else f" by {data.split_by}"
+    return f" ({rows}{data.test_share:.0%} held out{by})"
 
 
 def _hub(task: TaskConfig, *, allow_network: bool) -> tuple[DataSource | None, str]:
@@ -141,7 +182,7 @@ def _hub(task: TaskConfig, *, allow_network: bool) -> tuple[DataSource | None, s
     if not there.usable:
         return None, f"the hub's {hub_id} is {there.how}"
     name = f"{hub_id}/{task.data.hub_name}" if task.data.hub_name else hub_id
-    return DataSource(Source.HUB, f"Hugging Face hub {name}", there.how, hub_id=hub_id), ""
+    return DataSource(Source.HUB, f"Hugging Face hub {name}{_shares(task)}", there.how, hub_id=hub_id), ""
 
 
 def _demo(task: TaskConfig, reason: str, *, embedded_model: bool) -> DataSource:
@@ -151,8 +192,8 @@ def _demo(task: TaskConfig, reason: str, *, embedded_model: bool) -> DataSource:
     if not _demo_fits(task):
         raise ConfigError("task.data.source", "demo", f"the demo data has one text and the labels {list(DEMO_LABELS)}",
                           "take another source for this task")  # fmt: skip
-    return DataSource(Source.DEMO, DEMO_NOTICE, reason)
+    return DataSource(Source.DEMO, f"{DEMO_NOTICE}{_shares(task)}", reason)
 
 
 def _demo_fits(task: TaskConfig) -> bool:
-    return tuple(task.labels) == DEMO_LABELS and template.columns(task) == [task.data.text]
+    return tuple(task.labels) == DEMO_LABELS and set(template.wanted_columns(task)) == {task.data.text, task.data.label}

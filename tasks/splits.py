@@ -1,13 +1,15 @@
 """Frozen splits and nested training subsets. Reads no file.
 
 A row's place in every split hangs on its content and `task.subset_seed` alone: rows are ordered by a keyed
-hash, so the same rows in another order in the file give the same splits.
+hash, so the same rows in another order in the file give the same splits. Where `task.data.split_by` names a column,
+the rows that have one value there stay together, and it is the values that are ordered so.
 """
 
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable
+from collections import Counter
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -17,42 +19,51 @@ from sweeper.checks import ConfigError
 from sweeper.config import FULL, TaskConfig
 
 ID, LABEL = "id", "label"
+ANSWERS = "answers"  # of a question: `rows.checked`
+GROUP = "split_by"  # a row's value in the column that `task.data.split_by` names
+NO_TEXT = (ID, LABEL, ANSWERS, GROUP)
 
 
 @dataclass(frozen=True)
 class Splits:
-    """Frames with the columns `id` (str), the task's text columns (str) and, where it has labels, `label` (int)."""
+    """Frames with the columns `id` (str), the task's text columns (str) and, where it has them, `label` (int),
+    `split_by` (str) and `answers` (str)."""
 
     train: pd.DataFrame  # the pool that training subsets come from
-    selection: pd.DataFrame  # held out of the training file: checkpoints and hyperparameters are chosen here
+    selection: pd.DataFrame  # held out of the training rows: checkpoints and hyperparameters are chosen here
     test: pd.DataFrame  # the reporting split, in the order of its file
     source: str  # where the rows came from, in words
     digest: str  # 64 hex digits over the content of all three, whatever the order of their rows
-    overlap: int  # test rows whose text also occurs in the training file
+    overlap: int  # test rows whose text also occurs in the training rows
 
 
-def carve(pool: pd.DataFrame, test: pd.DataFrame, task: TaskConfig, *, source: str) -> Splits:
-    """Holds the selection split out of the pool and cuts the test split to `task.test_size`, both stratified.
+def carve(pool: pd.DataFrame, test: pd.DataFrame | None, task: TaskConfig, *, source: str) -> Splits:
+    """Holds the selection split out of the pool, and the test split as well where it is None.
 
-    Only texts that occur once in the pool are taken: no text is in both train and selection.
+    Before that the pool is cut to `task.data.rows`, after that the test split to `task.test_size`, both stratified.
 
     Raises:
-        ConfigError: more rows are asked for than there are.
+        ConfigError: more rows are asked for than there are, or a group cannot stay on one side.
     """
+    seed = task.subset_seed
+    if task.data.rows != FULL:
+        pool = nested_subset(pool, task.data.rows, seed, key="task.data.rows")
+    if test is None:
+        test = _held_out(pool, task.data.test_rows(len(pool)), task, key="task.data.test_share")
+        pool = pool.drop(test.index)
+    _check_groups_apart(pool, test, task)
     if task.selection_size >= len(pool):
         raise ConfigError("task.selection_size", task.selection_size, f"the training data has only {len(pool):,} rows")
-    texts = pd.Series(_texts(pool), index=pool.index)
-    once = pool[~texts.duplicated(keep=False)]
-    selection = nested_subset(once, task.selection_size, task.subset_seed, key="task.selection_size")
-    train = nested_subset(pool.drop(selection.index), FULL, task.subset_seed)
-    reported = nested_subset(test, task.test_size, task.subset_seed, key="task.test_size").sort_index()
+    selection = _held_out(pool, task.selection_size, task, key="task.selection_size")
+    train = nested_subset(pool.drop(selection.index), FULL, seed)
+    reported = nested_subset(test, task.test_size, seed, key="task.test_size").sort_index()
     return Splits(
         train=train.reset_index(drop=True),
         selection=selection.reset_index(drop=True),
         test=reported.reset_index(drop=True),
         source=source,
         digest=digest([train, selection, reported]),
-        overlap=len(set(_texts(reported)) & set(texts)),
+        overlap=len(set(_texts(reported)) & set(_texts(pool))),
     )
 
 
@@ -81,6 +92,40 @@ def digest(frames: Iterable[pd.DataFrame]) -> str:
     return whole.hexdigest()
 
 
+def _held_out(pool: pd.DataFrame, count: int, task: TaskConfig, *, key: str) -> pd.DataFrame:
+    """`count` rows, stratified, of those whose text occurs once in the pool, so that no text is on both sides; where
+    rows have groups, whole groups with about so many rows."""
+    if GROUP in pool:
+        return pool[pool[GROUP].isin(_some_groups(pool[GROUP].tolist(), count, task, key=key))]
+    texts = pd.Series(_texts(pool), index=pool.index)
+    return nested_subset(pool[~texts.duplicated(keep=False)], count, task.subset_seed, key=key)
+
+
+def _some_groups(groups: Sequence[str], count: int, task: TaskConfig, *, key: str) -> set[str]:
+    """In the order of their keyed hashes, each group that brings the number of rows nearer to `count`."""
+    sizes = Counter(groups)
+    taken, rows = set[str](), 0
+    for group in sorted(sizes, key=lambda name: hashlib.sha256(f"{task.subset_seed}\n{name}".encode()).digest()):
+        if abs(rows + sizes[group] - count) < abs(rows - count):
+            taken.add(group)
+            rows += sizes[group]
+    if len(taken) == len(sizes) or (count and not taken):
+        rule = (f"about {count:,} of {len(groups):,} rows cannot be held out by the {len(sizes):,} values of "
+                f"task.data.split_by={task.data.split_by}, the smallest of {min(sizes.values()):,} rows")  # fmt: skip
+        asked = task.data.test_share if key == "task.data.test_share" else count
+        raise ConfigError(key, asked, rule, "give another size, or split by a finer column")
+    return taken
+
+
+def _check_groups_apart(pool: pd.DataFrame, test: pd.DataFrame, task: TaskConfig) -> None:
+    both = set(pool[GROUP]) & set(test[GROUP]) if GROUP in pool else set()
+    if both:
+        rule = f"{len(both):,} of its values are in the training file and in the test file, such as {min(both)!r}"
+        raise ConfigError(
+            "task.data.split_by", task.data.split_by, rule, "hold the test rows out: task.data.test_share"
+        )
+
+
 def _stratified_order(rows: pd.DataFrame, seed: int) -> np.ndarray:
     """Positions of all rows: at random within a class, the classes taking turns by their shares."""
     hashes = _row_hashes(rows, b"%d\n" % seed)
@@ -94,14 +139,16 @@ def _stratified_order(rows: pd.DataFrame, seed: int) -> np.ndarray:
 
 
 def _row_hashes(rows: pd.DataFrame, key: bytes) -> list[bytes]:
-    labels = rows[LABEL].tolist() if LABEL in rows else [""] * len(rows)
+    gold = next((column for column in (LABEL, ANSWERS) if column in rows), None)
+    labels = rows[gold].tolist() if gold else [""] * len(rows)
+    groups = [f"{group}\n" for group in rows[GROUP]] if GROUP in rows else [""] * len(rows)
     return [
-        hashlib.sha256(key + f"{label}\n{text}".encode()).digest()
-        for label, text in zip(labels, _texts(rows), strict=True)
+        hashlib.sha256(key + f"{group}{label}\n{text}".encode()).digest()
+        for group, label, text in zip(groups, labels, _texts(rows), strict=True)
     ]
 
 
 def _texts(rows: pd.DataFrame) -> list[str]:
     """What makes two rows the same text: all their text columns."""
-    columns = [rows[column].tolist() for column in rows.columns if column not in (ID, LABEL)]
+    columns = [rows[column].tolist() for column in rows.columns if column not in NO_TEXT]
     return ["\x1f".join(values) for values in zip(*columns, strict=True)]

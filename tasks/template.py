@@ -1,7 +1,8 @@
 """Templates of prompts: fixed text with `{column}` placeholders, filled without evaluating anything.
 
-`{text}` is the column that `task.data.text` names; any other placeholder is a column of that name. Unlike
-`str.format`, a template reaches no attribute, no index and no format code of a value.
+`{text}` is the column that `task.data.text` names, in question answering `{question}` the one that
+`task.data.question` names; any other placeholder is a column of that name. Unlike `str.format`, a template reaches
+no attribute, no index and no format code of a value.
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ from sweeper.checks import ConfigError
 from sweeper.config import TaskConfig
 
 Part = tuple[str, str | None]  # literal text, then the field after it
+QUESTION_ANSWERING = "question_answering"
 
 
 def parse(key: str, template: str) -> list[Part]:
@@ -44,11 +46,26 @@ def columns(task: TaskConfig) -> list[str]:
 
 def named_columns(task: TaskConfig) -> dict[str, str]:
     """The same, each with the first key of the config that names it."""
-    names = {task.data.text: "task.data.text"}
+    names, aliases = {task.data.text: "task.data.text"}, {"text"}
+    if task.type == QUESTION_ANSWERING:
+        names.setdefault(task.data.question, "task.data.question")
+        aliases.add("question")
     for key in ("task.prompt.system", "task.prompt.user"):
         for _, field in parse(key, getattr(task.prompt, key.rpartition(".")[2])):
-            if field not in (None, "text"):
-                names.setdefault(str(field), key)
+            if field is not None and field not in aliases:
+                names.setdefault(field, key)
+    return names
+
+
+def wanted_columns(task: TaskConfig) -> dict[str, str]:
+    """Every column that a source must have, each with the first key of the config that names it."""
+    names = named_columns(task)
+    has_gold = task.labels or task.type == QUESTION_ANSWERING
+    asked = {"task.data.label": task.data.label if has_gold else None, "task.data.id": task.data.id,
+             "task.data.split_by": task.data.split_by}  # fmt: skip
+    for key, column in asked.items():
+        if column is not None:
+            names.setdefault(column, key)
     return names
 
 
@@ -61,3 +78,19 @@ def candidates(task: TaskConfig) -> list[str]:
     if len({answer.strip() for answer in answers}) < len(answers):
         raise ConfigError("task.labels", task.labels, "two labels differ in nothing but white space")
     return answers
+
+
+def answer_parts(task: TaskConfig) -> list[Part]:
+    """The template of a question's answer.
+
+    Raises:
+        ConfigError: it does not hold `{answer}` once and alone, or the form of no answer is empty.
+    """
+    if task.prompt.no_answer is not None and not task.prompt.no_answer.strip():
+        raise ConfigError("task.prompt.no_answer", repr(task.prompt.no_answer), "must not be empty",
+                          "unanswerable, say; null where every question has an answer")  # fmt: skip
+    parts = parse("task.prompt.answer", task.prompt.answer)
+    if [field for _, field in parts if field is not None] != ["answer"]:
+        raise ConfigError("task.prompt.answer", task.prompt.answer, "a question's answer holds {answer} once and no "
+                          "other field", "' {answer}', say")  # fmt: skip
+    return parts

@@ -1,6 +1,7 @@
 """Whether the data of a planned run is there and large enough, known before anything heavy is imported.
 
-Reads names, headers and row counts only; rows are read by the tasks.
+Reads names, headers and row counts only; rows are read by the tasks, which are asked where a column of the data
+decides how many there are (`task.data.split_by`).
 """
 
 from __future__ import annotations
@@ -22,29 +23,34 @@ if TYPE_CHECKING:
 @dataclass
 class DataCheck:
     _sources: dict[str, DataSource] = field(default_factory=dict)
-    _rows: dict[tuple[str, str], int | None] = field(default_factory=dict)
+    _rows: dict[str, dict[str, int] | None] = field(default_factory=dict)
 
     def check(self, config: RunConfig) -> None:
         """Raises ConfigError for missing data or columns and for a size larger than the data."""
-        key = _key(config)
+        key, task = _key(config), config.task
         if key not in self._sources:
             self._sources[key] = _source(config)
-        pool = self._count(key, "train")
-        if pool is not None:
-            held_out = config.task.selection_size
-            _check_size("task.train_size", config.task.train_size, pool - held_out,
-                        f"{pool} rows less {held_out} held out (task.selection_size)")  # fmt: skip
-        rows = self._count(key, "test")
-        if rows is not None:
-            _check_size("task.test_size", config.task.test_size, rows, f"{rows} rows")
+        rows = self.rows(config)
+        if rows is None:
+            return
+        pool, held_out = rows["train"] + rows["selection"], rows["selection"]
+        meaning = f"{pool} rows less {held_out} held out (task.selection_size)"
+        _check_size("task.train_size", task.train_size, rows["train"], meaning)
+        _check_size("task.test_size", task.test_size, rows["test"], f"{rows['test']} rows")
 
     def source(self, config: RunConfig) -> DataSource:
         """Of a config that `check` has seen, or one that differs from it only in what chooses no source."""
         return self._sources[_key(config)]
 
-    def count(self, config: RunConfig, split: str) -> int | None:
-        """Rows of `train`, those held out of it included, or `test`; None where only the hub knows."""
-        return self._count(_key(config), split)
+    def rows(self, config: RunConfig) -> dict[str, int] | None:
+        """Of `train`, `selection` and `test`, uncut; None where only the hub knows: the tasks check again then."""
+        from tasks import sources
+
+        key = _key(config)
+        sizes = f"{config.task.selection_size} {config.task.subset_seed} {key}"
+        if sizes not in self._rows:
+            self._rows[sizes] = sources.count_rows(self._sources[key], config.task)
+        return self._rows[sizes]
 
     def identities(self) -> list[str]:
         """What tells each source's content from any other: another place of the same files changes nothing."""
@@ -54,24 +60,18 @@ class DataCheck:
         """One line for a person per source."""
         return sorted({f"{source.description} ({source.reason})" for source in self._sources.values()})
 
-    def _count(self, key: str, split: str) -> int | None:
-        """None where only the hub knows; the tasks check again once the rows are at hand."""
-        from tasks import sources
-
-        if (key, split) not in self._rows:
-            source = self._sources[key]
-            self._rows[key, split] = None if source.kind is Source.HUB else sources.count_rows(source, split)
-        return self._rows[key, split]
-
 
 def _source(config: RunConfig) -> DataSource:
     """With every column that the task's prompts name."""
-    from tasks import sources, template
+    from tasks import sources, template, wordnet
     from tasks.task import TASKS
 
     one_of("task.type", config.task.type, TASKS)
     if config.task.type == "classification":
         template.candidates(config.task)
+    if config.task.type == template.QUESTION_ANSWERING:
+        template.answer_parts(config.task)
+        wordnet.check(config.task.metrics)
     source = sources.resolve(config.task, config.data_dir, embedded_model=config.model.is_embedded)
     sources.check_columns(source, config.task)
     return source
@@ -80,7 +80,7 @@ def _source(config: RunConfig) -> DataSource:
 def _key(config: RunConfig) -> str:
     """Of everything that decides which source is taken."""
     task = config.task
-    asked = [asdict(task.data), task.name, task.type, task.labels, asdict(task.prompt), config.data_dir,
+    asked = [asdict(task.data), task.name, task.type, task.labels, task.metrics, asdict(task.prompt), config.data_dir,
              config.model.is_embedded]  # fmt: skip
     return json.dumps(asked, default=str)
 

@@ -60,7 +60,7 @@ def test_every_format_gives_the_same_rows_and_the_right_count(tmp_path: Path, en
     rows = pd.concat([splits.train, splits.selection]).sort_values("id")
     assert list(zip(rows["sentence"], rows["label"], strict=True)) == [(text.strip(), label) for text, label in ROWS]
     assert rows["id"].tolist() == [f"train-{row:06d}" for row in range(1, 7)]
-    assert sources.count_rows(source, "train") == sources.count_rows(source, "test") == 6
+    assert sources.count_rows(source, config) == {"train": 4, "selection": 2, "test": 6}
     assert source.description == f"files train.{ending}, dev.{ending}"
     assert files.columns(source.files["train"], "key") == ["sentence", "label"]
     sampled = [row["sentence"] for row in files.sample(source.files["train"], "key", 3)]
@@ -100,7 +100,7 @@ def test_a_csv_row_may_hold_line_breaks_and_commas(tmp_path: Path) -> None:
     write(tmp_path / "train.csv", [('first ,\nthen ""\n\nlast', 1), ("plain", 0), ("more", 1), ("rest", 0)])
     write(tmp_path / "dev.tsv")
     source = resolve(task("train.csv"), tmp_path)
-    assert sources.count_rows(source, "train") == 4
+    assert sources.count_rows(source, task("train.csv")) == {"train": 2, "selection": 2, "test": 6}
     assert len(sources.load(source, task("train.csv")).train) == 2
 
 
@@ -185,7 +185,7 @@ def test_only_the_embedded_model_falls_back_on_demo_data_and_says_so() -> None:
     assert source.kind is Source.DEMO
     assert "demo" in source.description
     assert "no data folder is set" in source.reason
-    assert sources.count_rows(source, "train") == 13_000
+    assert sources.count_rows(source, task()) == {"train": 12_998, "selection": 2, "test": 1000}
     with pytest.raises(ConfigError, match="only the embedded model may train on the demo data"):
         resolve(task(source=Source.DEMO), None)
 
