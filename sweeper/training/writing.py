@@ -36,13 +36,24 @@ class ChatWriter:
         return cls(base, max_new_tokens, config.model.prompt_style, config.seed)
 
     def __call__(self, prompts: Sequence[Prompt], *, attempt: int) -> list[str]:
-        """Raises ConfigError where a prompt and its answer are more than the model reads."""
-        render = renderer(self.base.tokenizer, self.style)
-        asked = [[*render.start, *tokens] for tokens in token_ids(render.texts(prompts), self.base.tokenizer)]
-        self._check_lengths(asked)
+        asked = self._tokens(prompts)
         with torch.random.fork_rng():
             torch.manual_seed(self.seed + attempt)
             return generate(self.base.model, self.base.tokenizer, asked, settings=self._settings(attempt))
+
+    def check(self, prompts: Sequence[Prompt]) -> None:
+        """Raises ConfigError where a prompt and its answer are more than the model reads."""
+        tokenizer, config = self.base.tokenizer, self.base.model.config.get_text_config()
+        limit = min(tokenizer.model_max_length, getattr(config, "max_position_embeddings", tokenizer.model_max_length))
+        longest = max(map(len, self._tokens(prompts)), default=0)
+        if longest + self.max_new_tokens > limit:
+            raise ConfigError("max_new_tokens", self.max_new_tokens,
+                              f"the writer reads {limit:,} tokens, and a prompt alone has up to {longest:,}",
+                              "set fewer, or cut smaller chunks: chunk_tokens=<n>")  # fmt: skip
+
+    def _tokens(self, prompts: Sequence[Prompt]) -> list[list[int]]:
+        render = renderer(self.base.tokenizer, self.style)
+        return [[*render.start, *tokens] for tokens in token_ids(render.texts(prompts), self.base.tokenizer)]
 
     def _settings(self, attempt: int) -> GenerationConfig:
         configured = self.base.model.generation_config.eos_token_id
@@ -52,12 +63,3 @@ class ChatWriter:
         if attempt:
             settings.update(do_sample=True, temperature=TEMPERATURE, top_p=TOP_P)
         return settings
-
-    def _check_lengths(self, asked: Sequence[Sequence[int]]) -> None:
-        positions = getattr(self.base.model.config.get_text_config(), "max_position_embeddings", None)
-        limit = min(self.base.tokenizer.model_max_length, positions or self.base.tokenizer.model_max_length)
-        longest = max(map(len, asked), default=0)
-        if longest + self.max_new_tokens > limit:
-            raise ConfigError("max_new_tokens", self.max_new_tokens,
-                              f"the writer reads {limit:,} tokens, and a prompt alone has up to {longest:,}",
-                              "cut smaller chunks: chunk_tokens=<n>, or set fewer")  # fmt: skip

@@ -1,0 +1,151 @@
+"""From documents to chunks, from chunks to files: nothing repeats, nothing leaks, nothing is lost without a word."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Sequence
+from dataclasses import replace
+from itertools import pairwise
+from pathlib import Path
+
+import pandas as pd
+import pytest
+from hypothesis import assume, given
+from hypothesis import strategies as st
+from tokenizers import Tokenizer
+
+from sweeper.checks import ConfigError
+from tasks.chunks import Chunk, chunks
+from tasks.document_set import DocumentSet, Held, SetAside, Settings, Sources
+from tasks.document_split import held_out, unit_of_split
+from tasks.document_text import Document, Section
+from tasks.near_duplicates import near_duplicates
+
+MINI = Path(__file__).parents[3] / "sweeper" / "mini" / "tokenizer.json"
+SETTINGS = Settings(near_duplicate=0.8, test_share=0.25, split="auto", seed=0)
+LIGHT = "Sir Isaac Newton let a beam of light through a prism of glass in a dark chamber, and saw a spectrum."
+
+
+def sentences(count: int, start: int = 0) -> str:
+    return " ".join(f"Sentence number {number} says something of its own." for number in range(start, start + count))
+
+
+def document(name: str, *texts: str) -> Document:
+    return Document(name, [Section(f"page {number}", text) for number, text in enumerate(texts, start=1)])
+
+
+def cut(*documents: Document, tokens: int = 40, overlap: int = 0) -> list[Chunk]:
+    return list(chunks(documents, Tokenizer.from_file(str(MINI)), tokens=tokens, overlap=overlap))
+
+
+def rows(*sizes: int) -> list[Chunk]:
+    """Chunks that have nothing in common, of documents of so many."""
+    return [Chunk(f"{number}{chr(97 + own)}" * 9, f"d{own}", f"d{own}, page {number % 4}")
+            for own, size in enumerate(sizes) for number in range(size)]  # fmt: skip
+
+
+def written(folder: Path, found: Sequence[Chunk], settings: Settings = SETTINGS, held: Held | None = None) -> Held:
+    made = DocumentSet(folder, settings, {"input": "x"})
+    return made.write(found, lambda chunk: chunk.text, [SetAside("unreadable", "scan.pdf", "", "")], Sources([]),
+                      held).held  # fmt: skip
+
+
+def frames(folder: Path) -> dict[str, pd.DataFrame]:
+    return {split: pd.read_parquet(folder / f"{split}.parquet") for split in ("train", "test")}
+
+
+@pytest.mark.parametrize("overlap", [0, 15])
+def test_chunks_fit_overlap_and_never_cross_a_section(overlap: int) -> None:
+    tokenizer = Tokenizer.from_file(str(MINI))
+    found = cut(document("a", sentences(20), sentences(20, 100)), document("b", "Short."), overlap=overlap)
+    assert {chunk.section for chunk in found} == {"a, page 1", "a, page 2", "b, page 1"}
+    assert max(len(tokenizer.encode(chunk.text, add_special_tokens=False).ids) for chunk in found) <= 40
+    numbers = [set(re.findall(r"\d+", chunk.text)) for chunk in found if chunk.section == "a, page 1"]
+    assert set().union(*numbers) == {str(number) for number in range(20)}  # and none of the other section
+    shared = [bool(left & right) for left, right in pairwise(numbers)]
+    assert any(shared) == bool(overlap)
+
+
+def test_a_text_that_almost_repeats_another_is_named_with_it() -> None:
+    texts = [LIGHT, sentences(3), LIGHT.upper(), LIGHT.replace("dark chamber", "dark  room"), sentences(3, 50)]
+    assert near_duplicates(texts, 0.7) == {2: 0, 3: 0}
+    assert near_duplicates(texts, 0.99) == {2: 0}
+    assert near_duplicates([], 0.8) == {}
+
+
+@given(
+    sizes=st.lists(st.integers(1, 30), min_size=2, max_size=12),
+    share=st.floats(0.05, 0.9),
+    seed=st.integers(0, 9),
+)
+def test_held_out_units_come_as_near_to_the_share_as_one_more_or_less_could(
+    sizes: list[int], share: float, seed: int
+) -> None:
+    units = [str(number) for number, size in enumerate(sizes) for _ in range(size)]
+    try:
+        taken = held_out(units, share, seed)
+    except ConfigError:  # where one part more is no nearer than none
+        assume(False)
+    held = sum(sizes[int(unit)] for unit in taken)
+    assert 0 < held < len(units)
+    assert abs(held - share * len(units)) <= max(sizes)
+    assert held_out(list(reversed(units)), share, seed) == taken
+
+
+@pytest.mark.parametrize(
+    ("sizes", "asked", "unit"),
+    [((5, 5, 5, 5), "auto", "document"), ((40,), "auto", "section"), ((5, 5, 90), "auto", "section"),
+     ((5, 5, 90), "document", "document"), ((5, 5, 5, 5), "section", "section")],
+)  # fmt: skip
+def test_a_document_larger_than_the_share_is_split_by_section(sizes: tuple[int, ...], asked: str, unit: str) -> None:
+    assert unit_of_split([chunk.document for chunk in rows(*sizes)], 0.25, asked) == unit
+
+
+def test_a_share_that_no_part_is_small_enough_for_names_one_that_is() -> None:
+    with pytest.raises(ConfigError, match=r"test_share=0.1: none of 2 whole parts .*; test_share=0.4"):
+        held_out(["a", "a", "b", "b", "b"], 0.1, 0)
+    with pytest.raises(ConfigError, match=r"none of 1 whole parts .*; give more documents"):
+        held_out(["a"], 0.1, 0)
+
+
+@pytest.mark.parametrize(("sizes", "column"), [((6, 6, 6, 6), "document"), ((24,), "section"), ((3, 20), "section")])
+def test_nothing_of_a_held_out_part_is_trained_on(tmp_path: Path, sizes: tuple[int, ...], column: str) -> None:
+    held = written(tmp_path, rows(*sizes))
+    assert held.unit == column
+    train, test = frames(tmp_path).values()
+    assert set(test[column]) == set(held.names)
+    assert not set(train[column]) & set(test[column])
+    assert len(train) + len(test) == sum(sizes)
+    assert list(train.columns) == ["text", "document", "section"]
+
+
+def test_what_is_set_aside_is_counted_and_kept_with_its_reason(tmp_path: Path) -> None:
+    found = rows(4, 4, 4, 4)
+    written(tmp_path, [*found, replace(found[0], document="d9", section="d9, page 1")])
+    lines = [json.loads(line) for line in (tmp_path / "set_aside.jsonl").read_text("utf-8").splitlines()]
+    assert [line["reason"] for line in lines] == ["unreadable", "near duplicate"]
+    assert (lines[1]["document"], lines[1]["detail"]) == ("d9", "of one in d0, page 0")
+    manifest = json.loads((tmp_path / "manifest.json").read_text("utf-8"))
+    assert manifest["counts"] == {"train": 12, "test": 4, "set_aside": {"unreadable": 1, "near duplicate": 1}}
+    assert sum(manifest["documents"]["train"].values()) == 12
+    assert manifest["settings"] == {"input": "x", "near_duplicate": 0.8, "test_share": 0.25, "split": "document",
+                                    "seed": 0}  # fmt: skip
+
+
+def test_a_second_set_holds_out_what_the_first_did(tmp_path: Path) -> None:
+    held = written(tmp_path / "text", rows(6, 6, 6, 6))
+    written(tmp_path / "pairs", rows(2, 1, 3, 2), held=held)
+    assert set(frames(tmp_path / "pairs")["test"]["document"]) == held.names
+
+
+def test_a_set_without_rows_leaves_its_account_and_no_data(tmp_path: Path) -> None:
+    written(tmp_path, [])
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["manifest.json", "set_aside.jsonl"]
+
+
+def test_a_set_that_is_there_is_not_overwritten(tmp_path: Path) -> None:
+    written(tmp_path / "text", rows(4, 4, 4, 4))
+    with pytest.raises(ConfigError, match=r"out=.*: holds text/train.parquet already; delete it or give another"):
+        DocumentSet(tmp_path / "text", SETTINGS, {}).check_free()
+    DocumentSet(tmp_path / "pairs", SETTINGS, {}).check_free()

@@ -1,0 +1,167 @@
+"""`python -m tasks.documents`: what it refuses, what it writes, and what a writer brings."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+import pandas as pd
+import pytest
+
+from tasks import documents, sources
+from tasks.documents import Writing, main
+from tasks.task import Prompt
+from tests.unit.tasks.test_document_text import pdf
+
+SENTENCE = "In experiment number {} the light was bent by {} degrees in prism {}."
+
+
+class FakeWriter:
+    """Two pairs about every chunk but the ones that speak of prism 3, where it writes no JSON."""
+
+    def __call__(self, prompts: Sequence[Prompt], *, attempt: int) -> list[str]:
+        return [self.answer(asked.user.partition("Text:\n")[2]) for asked in prompts]
+
+    def answer(self, text: str) -> str:
+        asked = [f"What was seen when {text[:60]}?", f"How far along is {text[-60:]}?"]
+        pairs = [{"question": question, "answer": "Light."} for question in asked]
+        return "I cannot say." if "prism 3" in text else json.dumps(pairs)
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    """Four text files, a PDF, a scanned one."""
+    books = tmp_path / "books"
+    books.mkdir()
+    for name in range(4):
+        lines = [SENTENCE.format(f"{name}-{number}", number * 7 % 90, name) for number in range(30)]
+        (books / f"book{name}.txt").write_text("\n\n".join(lines), "utf-8")
+    pdf(books / "paper.pdf", "A paper about candles.", "Its second page is about lamps.")
+    pdf(books / "scan.pdf", "")
+    return tmp_path
+
+
+def build(folder: Path, *words: str) -> int:
+    return main(["build", f"input={folder / 'books'}", f"out={folder / 'documents'}", "chunk_tokens=64",
+                 "test_share=0.26", "near_duplicate=0.95", *words])  # fmt: skip
+
+
+def frame(folder: Path, name: str) -> pd.DataFrame:
+    return pd.read_parquet(folder / "documents" / f"{name}.parquet")
+
+
+def test_build_writes_text_that_the_task_reads(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert build(folder) == 0
+    said = capsys.readouterr().out.splitlines()
+    assert said[0] == f"set aside: {folder / 'books' / 'scan.pdf'} has no text layer: scanned pages want OCR first"
+    train, test = frame(folder, "text/train"), frame(folder, "text/test")
+    assert f"{len(train)} rows to train on, {len(test)} to test on (" in said[1]
+    assert said[1].endswith("set aside: 1 unreadable")
+    assert not set(train["document"]) & set(test["document"])
+    assert len(set(train["document"]) | set(test["document"])) == 5
+    manifest = json.loads((folder / "documents" / "text" / "manifest.json").read_text("utf-8"))
+    assert manifest["settings"]["chunk_tokens"] == "64"
+    assert manifest["settings"]["overlap_tokens"] == "32"
+    assert [len(source["sha256"]) for source in manifest["sources"]] == [64] * 6
+    assert not (folder / "documents" / "pairs").exists()
+    config = documents.Composer(documents.open_hydra(None).config_loader, documents.CONFIG_NAME,
+                                ["task=domain_text", "task.selection_size=30"]).composition({}).config({})  # fmt: skip
+    source = sources.resolve(config.task, str(folder), embedded_model=False)
+    splits = sources.load(source, config.task)
+    assert len(splits.train) + len(splits.selection) == len(train)
+    assert len(splits.test) == len(test)
+
+
+def test_the_same_documents_make_the_same_files(folder: Path) -> None:
+    build(folder)
+    first = [frame(folder, f"text/{split}") for split in ("train", "test")]
+    assert main(["build", f"input={folder / 'books'}", f"out={folder / 'again'}", "chunk_tokens=64",
+                 "test_share=0.26", "near_duplicate=0.95"]) == 0  # fmt: skip
+    for own, split in zip(first, ("train", "test"), strict=True):
+        pd.testing.assert_frame_equal(own, pd.read_parquet(folder / "again" / "text" / f"{split}.parquet"))
+
+
+def test_a_writer_brings_pairs_about_the_chunks_of_each_side(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Writing, "writer", lambda self, found: FakeWriter())
+    monkeypatch.setattr(documents, "PORTION", 7)
+    assert build(folder, "writer=mini", "retries=1") == 0
+    text = {split: frame(folder, f"text/{split}") for split in ("train", "test")}
+    pairs = {split: frame(folder, f"pairs/{split}") for split in ("train", "test")}
+    for split in ("train", "test"):
+        assert set(pairs[split]["context"]) <= set(text[split]["text"])
+        assert set(pairs[split]["answers"].map(tuple)) == {("Light.",)}
+    manifest = json.loads((folder / "documents" / "pairs" / "manifest.json").read_text("utf-8"))
+    silent = sum(own["text"].str.contains("prism 3").sum() for own in text.values())
+    assert manifest["counts"]["set_aside"]["no well-formed JSON answers"] == silent > 0
+    asked = sum(map(len, text.values())) - silent
+    assert sum(map(len, pairs.values())) + manifest["counts"]["set_aside"].get("near duplicate", 0) == 2 * asked
+
+
+def test_ready_pairs_go_the_same_way(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    lines = [f"What happened in the year {1600 + 7 * number}?,Event {number}" for number in range(20)]
+    (folder / "pairs.csv").write_text("\n".join(["question,answer", *lines, lines[0].replace("?,", "??,"), "Why?,"]))
+    assert main(["import", f"pairs={folder / 'pairs.csv'}", f"out={folder / 'documents'}", "near_duplicate=0.95"]) == 0
+    assert "18 rows to train on, 2 to test on" in capsys.readouterr().out
+    config = documents.Composer(documents.open_hydra(None).config_loader, documents.CONFIG_NAME,
+                                ["task=domain_qa", "task.selection_size=4"]).composition({}).config({})  # fmt: skip
+    splits = sources.load(sources.resolve(config.task, str(folder), embedded_model=False), config.task)
+    assert (len(splits.train), len(splits.selection), len(splits.test)) == (14, 4, 2)
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [(["buld"], "command line=buld: not one of build, import; did you mean 'build'?"),
+     (["build", "out=x"], "input=None: is needed"),
+     (["build", "input=a", "out=x", "chunk_token=3"], "chunk_token=3: unknown argument; did you mean 'chunk_tokens'?"),
+     (["build", "input=a", "out=x", "chunk_tokens=many"], "chunk_tokens=many: must be a number"),
+     (["build", "input=a", "out=x", "chunk_tokens=20.5"], "chunk_tokens=20.5: must be a whole number"),
+     (["build", "input=a", "out=x", "chunk_tokens=40"], "overlap_tokens=32: more than half of a chunk"),
+     (["build", "input=a", "out=x", "test_share=1"], "test_share=1: must lie between 0 and 1"),
+     (["build", "input=a", "out=x", "split=page"], "split=page: not one of auto, document, section"),
+     (["build", "input=a", "out=x", "writer=minilm"], "writer=minilm: no model that writes"),
+     (["build", "input=a", "out=x", "model=minni"], "Could not find 'model/minni'"),
+     (["build", "input=a", "out=x", "model.path=nowhere"], "model.path=nowhere: no config.json in this folder"),
+     (["build", "input=a", "out=x"], "input=a: no such file or folder, and no arXiv id"),
+     (["import", "pairs=p.csv", "out=x", "writer=mini"], "writer=mini: unknown argument"),
+     (["import", "pairs=p.csv", "out=x"], "pairs=p.csv: cannot be read as CSV")],
+)  # fmt: skip
+def test_bad_words_are_one_line_and_nothing_is_written(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], words: list[str], message: str
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert main(words) == 2
+    error = capsys.readouterr().err
+    assert error.startswith("error: ")
+    assert message in error
+    assert error.count("\n") == 1
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_documents_without_any_text_are_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    pdf(tmp_path / "scan.pdf", "")
+    assert main(["build", f"input={tmp_path}", f"out={tmp_path / 'out'}"]) == 2
+    assert "input=scan.pdf: none of these files has a text that can be read" in capsys.readouterr().err
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_missing_package_names_the_extra(
+    folder: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(documents, "find_spec", lambda name: None if name == "datasketch" else object())
+    assert build(folder) == 2
+    assert "datasketch: is not installed; pip install 'sweeper[documents]'" in capsys.readouterr().err
+
+
+def test_help_teaches_without_loading_a_model_library(repository: Path) -> None:
+    program = (
+        "import sys\nfrom tasks.documents import main\n"
+        "assert main(['--help']) == 0\n"
+        "assert not {'torch', 'transformers', 'pandas'} & set(sys.modules)"
+    )
+    done = subprocess.run([sys.executable, "-c", program], cwd=repository, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    for key in ("input", "out", *documents.BUILD, *documents.WRITING):
+        assert f"\n{key} " in done.stdout or f" {key}" in done.stdout, key
