@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from itertools import groupby
 from typing import Any
 
+from tasks.question_answering import QuestionAnsweringTask
 from tasks.task import Prediction, Task
 
 Answer = dict[str, Any]
@@ -19,18 +20,27 @@ def answers(task_type: str, task: Task, predictions: Iterable[Prediction]) -> It
 
 
 def _label(task: Task, predictions: Sequence[Prediction]) -> Answer:
-    """`label` is what was written, null where that is none of the labels; `probabilities` weigh the labels alone."""
+    """`label` is what was written, null where that is none of the labels; `probabilities` weigh the labels alone, and
+    are left out where the model has none."""
     (prediction,) = predictions
     label = None if prediction.predicted is None else task.labels[prediction.predicted]
-    answer = {"label": label, "probabilities": dict(zip(task.labels, softmax(prediction.log_likelihoods), strict=True))}
+    answer: Answer = {"label": label}
+    if prediction.log_likelihoods:
+        answer["probabilities"] = dict(zip(task.labels, softmax(prediction.log_likelihoods), strict=True))
     if prediction.text is not None:
         answer |= {"text": prediction.text.strip(), "irregular": label is None}
     return answer
 
 
 def _written(task: Task, predictions: Sequence[Prediction]) -> Answer:
+    """`answer` is empty where there is none; `no_answer_score`, in nats, is the likelihood that there is none, or by
+    how much a span head prefers it. It is left out of a task whose questions all have one."""
     (prediction,) = predictions
-    return {"answer": (prediction.text or "").strip()}
+    assert isinstance(task, QuestionAnsweringTask)
+    answer: Answer = {"answer": task.answer(prediction)}
+    if prediction.log_likelihoods:
+        answer["no_answer_score"] = prediction.log_likelihoods[-1]
+    return answer
 
 
 def _measured(task: Task, predictions: Sequence[Prediction]) -> Answer:

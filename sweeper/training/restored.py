@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import dataclasses
 import hashlib
+from collections.abc import Mapping
 from pathlib import Path
 
 import torch
@@ -38,36 +39,30 @@ def restore(config: RunConfig, artifacts: Path) -> tuple[BaseModel, Method]:
     elif config.model.is_embedded:
         _check_embedded(config.model.revision)
     base = load_base_model(key)
+    if method.method in ("none", "full"):
+        return base, Frozen(base)
+    restored = method_for(base, method)
+    restored.add(0, method, config.seed)
     try:
         if method.method == "adapter":
-            return base, _adapted(base, config, method, artifacts / "adapter")
-        if method.method == "last_layer":
-            _change_weights(base, artifacts / "changed_weights")
+            _there(artifacts / "adapter" / "adapter_model.safetensors")
+            restored.start_from(0, artifacts / "adapter")
+        else:
+            _change_weights(base.key, restored.parameters(0), artifacts / "changed_weights")
     except SafetensorError as error:
         raise ConfigError("run", artifacts, f"its weights are damaged ({error})", AGAIN) from error
-    return base, Frozen(base)
+    return base, restored
 
 
-def _adapted(base: BaseModel, config: RunConfig, method: PeftMethod, folder: Path) -> Method:
-    _there(folder / "adapter_model.safetensors")
-    adapted = method_for(base, method)
-    adapted.add(0, method, config.seed)
-    adapted.start_from(0, folder)
-    return adapted
-
-
-def _change_weights(base: BaseModel, folder: Path) -> None:
+def _change_weights(key: BaseKey, weights: Mapping[str, torch.nn.Parameter], folder: Path) -> None:
     changed = load_file(_there(folder / "model.safetensors"))
     revision = read_json(_there(folder / "reference.json"))["revision"]
-    if revision != base.key.revision:
-        raise ConfigError("model.revision", base.key.revision, f"the run was trained on {revision}")
-    weights = dict(base.model.named_parameters())
-    for name, weight in changed.items():
-        if name not in weights or weights[name].shape != weight.shape:
+    if revision != key.revision:
+        raise ConfigError("model.revision", key.revision, f"the run was trained on {revision}")
+    for name in sorted(weights.keys() | changed.keys()):
+        if name not in weights or name not in changed or weights[name].shape != changed[name].shape:
             raise ConfigError("run", folder, f"its {name} does not fit this base model",
                               "name the one that it was trained on: model.path=<folder>")  # fmt: skip
-    if lacking := sorted(set(base.fresh_weights) - changed.keys()):
-        raise ConfigError("run", folder, f"lacks {lacking[0]}, and so does the base model", AGAIN)
     with torch.no_grad():
         for name, weight in changed.items():
             weights[name].copy_(weight)

@@ -1,0 +1,144 @@
+"""What `python -m sweeper.predict` reads and writes, and what it refuses before any model is loaded."""
+
+from __future__ import annotations
+
+import io
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pandas as pd
+import pytest
+
+from sweeper import predict
+from sweeper.checks import ConfigError
+from sweeper.config import RunConfig
+from tests.synthetic_runs import SyntheticRun
+
+TEXTS = ["a gorgeous film .", "dull, very dull"]
+
+
+@pytest.fixture
+def config() -> RunConfig:
+    made = RunConfig()
+    made.task.data.text = "sentence"
+    return made
+
+
+Writer = Callable[[Path], None]
+FRAME = pd.DataFrame({"number": [1, 2], "sentence": TEXTS})
+FORMS: dict[str, Writer] = {
+    "texts.txt": lambda path: path.write_text("\n".join([*TEXTS, "", ""])) and None,
+    "texts.jsonl": lambda path: FRAME.to_json(path, orient="records", lines=True),
+    "texts.json": lambda path: FRAME.to_json(path, orient="records"),
+    "texts.csv": lambda path: FRAME.to_csv(path, index=False),
+    "texts.tsv": lambda path: FRAME.to_csv(path, index=False, sep="\t", quoting=3),
+    "texts.parquet": lambda path: FRAME.to_parquet(path),
+}
+
+
+@pytest.mark.parametrize("name", FORMS)
+def test_every_form_of_the_same_rows(name: str, config: RunConfig, tmp_path: Path) -> None:
+    FORMS[name](tmp_path / name)
+    rows = predict.read_rows(str(tmp_path / name), "text", config)
+    assert rows.to_dict("list") == {"id": ["row 1", "row 2"], "sentence": TEXTS}
+
+
+@pytest.mark.parametrize(
+    ("lines", "text"), [("text", "\n".join(TEXTS)), ("jsonl", "\n".join(json.dumps({"sentence": t}) for t in TEXTS))]
+)
+def test_standard_input(lines: str, text: str, config: RunConfig, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("sys.stdin", io.StringIO(text))
+    assert predict.read_rows("-", lines, config)["sentence"].tolist() == TEXTS
+
+
+@pytest.mark.parametrize(
+    ("text", "lines", "message"),
+    [
+        ("", "text", "input=-: has no rows"),
+        ("{", "jsonl", r"input=lines=jsonl: not JSON \(.*\)"),
+        ("[1]", "jsonl", r"input=\[1\]: is no JSON object"),
+        ('{"text": "a"}', "jsonl", "input=text: has no column 'sentence'; it needs sentence"),
+        ('{"sentence": "a"}\n{"sentence": " "}', "jsonl", "input=row 2: column 'sentence' holds ' ', which is no text"),
+        ('{"sentence": 7}', "jsonl", "input=row 1: column 'sentence' holds 7, which is no text"),
+        ("a", "words", "lines=words: not one of jsonl, text"),
+    ],
+)
+def test_bad_rows_are_told_in_one_line(
+    text: str, lines: str, message: str, config: RunConfig, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("sys.stdin", io.StringIO(text))
+    with pytest.raises(ConfigError, match=message):
+        predict.read_rows("-", lines, config)
+
+
+def test_several_columns_are_no_plain_lines(config: RunConfig, monkeypatch: pytest.MonkeyPatch) -> None:
+    config.task.prompt.user = "{sentence} {question}"
+    monkeypatch.setattr("sys.stdin", io.StringIO("a"))
+    with pytest.raises(ConfigError, match=r"the task reads sentence, question; give a table, or lines=jsonl"):
+        predict.read_rows("-", "text", config)
+
+
+def test_answers_as_json_lines_and_as_a_table() -> None:
+    answers = [
+        {"label": "good", "probabilities": {"good": 0.75, "bad": 0.25}},
+        {"label": None, "probabilities": {"good": 0.5, "bad": 0.5}},
+    ]
+    lines, table = io.StringIO(), io.StringIO()
+    predict.write_jsonl(lines, answers)
+    predict.write_csv(table, answers)
+    assert [json.loads(line) for line in lines.getvalue().splitlines()] == answers
+    assert table.getvalue() == "label,probabilities.good,probabilities.bad\ngood,0.75,0.25\n,0.5,0.5\n"
+
+
+def test_a_file_appears_whole_or_not_at_all(tmp_path: Path) -> None:
+    target = tmp_path / "deep" / "answers.jsonl"
+    with pytest.raises(ZeroDivisionError), predict.opened(target) as file:
+        file.write(str(1 / 0))
+    assert list((tmp_path / "deep").iterdir()) == []
+    with predict.opened(target) as file:
+        file.write("whole")
+    assert target.read_text() == "whole"
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["run=last"], "error: input=None: is needed"),
+        (["run=last", "input=nowhere.csv"], "error: input=nowhere.csv: no such file; - reads standard input"),
+        (["run=last", "input=-", "output=a.txt"], "error: output=a.txt: neither .jsonl nor .csv; a.jsonl, say"),
+        (["run=other", "input=-"], "error: run=other: no such run in"),
+        (["run=last", "input=-", "task.too_long=cut"], "error: task.too_long=cut: not one of error, truncate"),
+        (["run=last", "input=-", "task.max_length=many"], "error: task.max_length=many: must be a whole number"),
+        (["run=last", "input=-", "task.max_length=2"], "error: task.max_length=2: must be at least 8"),
+        (["run=last", "input=-", "model.path=nowhere"], "error: model.path=nowhere: no config.json in this folder"),
+    ],
+)
+def test_bad_input_ends_in_one_line_and_loads_nothing(words: list[str], message: str, tmp_path: Path) -> None:
+    SyntheticRun().write(tmp_path)
+    program = (
+        "import sys; from sweeper.predict import main; code = main(sys.argv[1:]);"
+        "assert not {'torch', 'transformers'} & set(sys.modules); sys.exit(code)"
+    )
+    model = f"model.path={Path(predict.__file__).parent / 'mini'}"
+    command = [sys.executable, "-c", program, model, *words, f"output_dir={tmp_path}"]
+    done = subprocess.run(command, capture_output=True, text=True, check=False, input="a text", cwd=tmp_path,
+                          env=environment())  # fmt: skip
+    assert done.returncode == 2, done.stderr
+    (line,) = done.stderr.splitlines()
+    assert line.startswith(message)
+
+
+def environment() -> dict[str, str]:
+    root = Path(predict.__file__).parents[1]
+    return {**os.environ, "PYTHONPATH": f"{root}:{root / 'sweeper' / 'plugin'}"}
+
+
+def test_help_teaches(capsys: pytest.CaptureFixture[str]) -> None:
+    assert predict.main(["--help"]) == 0
+    shown = capsys.readouterr().out
+    assert all(key in shown for key in predict.KEYS)
+    assert "python -m sweeper.predict run=last input=-" in shown
