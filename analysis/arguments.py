@@ -1,11 +1,16 @@
-"""The command lines of `analysis`: `key=value` words and `--options`, and one line for what is wrong with them."""
+"""The command lines of `analysis`: `key=value` words and `--options`, and one line for what is wrong with them.
+
+Knows what several of them ask for: names of metrics, and a place for a picture.
+"""
 
 from __future__ import annotations
 
 import sys
 from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
 
 from analysis.load import BadArgument, NothingToShow, nearest
+from sweeper.metrics import NEITHER, all_metrics
 
 # What an option takes: one of these names; anything (None); nothing, it is there or not (no names).
 Options = Mapping[str, Sequence[str] | None]
@@ -45,6 +50,34 @@ def run(description: str | None, main: Callable[[Sequence[str]], None], argument
         print(error, file=sys.stderr)
         return 1
     return 0
+
+
+def metric_names(key: str, text: str) -> list[str]:
+    """Raises BadArgument for a name that is no metric, or that stands there twice."""
+    names, known = [name.strip() for name in text.split(",")], all_metrics()
+    for name in names:
+        if name not in known:
+            fix = nearest(name, known) or "sweeper/metrics.py has them all"
+            raise BadArgument(f"{key}={name}: not a metric; {fix}")
+        if names.count(name) > 1:
+            raise BadArgument(f"{key}={text}: {name} stands there twice")
+    return names
+
+
+def check_objective(key: str, name: str, instead: str) -> None:
+    """Of a metric; `instead`: what to do for one of the reporting split. Raises BadArgument."""
+    if name.startswith("test/"):
+        better = f"eval/{name.removeprefix('test/')}"
+        raise BadArgument(f"{key}={name}: the reporting split must not choose anything; use {better}{instead}")
+    if all_metrics()[name].direction == NEITHER:
+        raise BadArgument(f"{key}={name}: has no direction that is better")
+
+
+def picture(path: str | None) -> Path | None:
+    """Where `--plot` shall draw. Raises BadArgument."""
+    if path is not None and not path.endswith(".png"):
+        raise BadArgument(f"--plot {path}: must end with .png")
+    return None if path is None else Path(path)
 
 
 def _check_value(name: str, value: str, allowed: Sequence[str] | None) -> None:

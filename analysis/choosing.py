@@ -14,7 +14,7 @@ from typing import Any
 
 from analysis.load import COMPLETE, DEFAULT_OBJECTIVE, PRUNED, TRIAL, Run, Sweep
 from analysis.rows import OWN_COLUMNS
-from sweeper.metrics import MINIMIZE, direction
+from sweeper.metrics import HEADLINE, MINIMIZE, direction
 
 EVAL_LOSS = "eval/loss"  # decides between equals
 
@@ -56,8 +56,11 @@ class Criterion:
     replicates: int = 1  # of a whole point
 
     @classmethod
-    def of(cls, sweep: Sweep | None) -> Criterion:
-        return cls(sweep.objectives, sweep.objective_std, sweep.replicates) if sweep else cls()
+    def of(cls, sweep: Sweep | None, runs: Sequence[Run] = ()) -> Criterion:
+        """As the sweep has it; of runs that no sweep belongs to, what their task seeks."""
+        if sweep:
+            return cls(sweep.objectives, sweep.objective_std, sweep.replicates)
+        return cls((f"eval/{HEADLINE[runs[0].task_type]}",)) if runs else cls()
 
     @property
     def objective(self) -> str:

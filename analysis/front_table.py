@@ -6,10 +6,11 @@ from collections.abc import Sequence
 from typing import Any
 
 from analysis import notes
+from analysis.columns import written
 from analysis.front import Front
 from analysis.layout import NOTHING, Layout
 from analysis.load import Run
-from analysis.render import examples, hyperparameters, percent
+from analysis.render import examples, hyperparameters
 from analysis.rows import GROUP_SIZE, TRAIN_SECONDS, Row
 from sweeper.metrics import MAXIMIZE, all_metrics, direction
 
@@ -28,7 +29,7 @@ def laid_out(title: str, front: Front, shown: Sequence[str], runs: Sequence[Run]
     rows, records = [], []
     warnings = notes.warnings(runs)
     for row, is_on in zip(front.points, front.on_front, strict=True):
-        numbers = [_number(row, name) for name in (*front.objectives, *beside)]
+        numbers = [written(row, name) for name in (*front.objectives, *beside)]
         further = [row.further_axes.get(axis, NOTHING) for axis in axes]
         words = [MARK if is_on else "", row.model, row.method, examples(row), *further]
         rows.append([*words, *numbers, *([hyperparameters(row)] if tuned else [])])
@@ -56,17 +57,6 @@ def _arrow(name: str) -> str:
 def _described(name: str) -> dict[str, str]:
     metric = all_metrics()[name]
     return {"name": name, "direction": metric.direction, "unit": metric.unit}
-
-
-def _number(row: Row, name: str) -> str:
-    mean, deviation = row.mean(name), row.deviation(name)
-    if mean is None or all_metrics()[name].unit == "share":
-        return percent(row, name)
-    return _plain(mean) + (f" ± {_plain(deviation)}" if deviation else "")
-
-
-def _plain(value: float) -> str:
-    return f"{value:,.0f}" if value.is_integer() or abs(value) >= 1000 else f"{value:.4g}"
 
 
 def _record(row: Row, names: Sequence[str]) -> dict[str, Any]:

@@ -9,7 +9,7 @@ import difflib
 import json
 import os
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -27,13 +27,16 @@ SHARED_WITH = "sweeper.shared_with"  # the longer run that this one was read fro
 CELLS, REPLICATES, OBJECTIVE = "sweeper.cells", "sweeper.replicates", "sweeper.objective"
 OBJECTIVE_STD, CONFIRM_SEEDS = "sweeper.objective_std", "sweeper.confirm_seeds"
 TUNE_PER_CELL = "sweeper.tune_per_cell"
+COLUMNS, PUBLISHED, SCALE = "sweeper.report.columns", "sweeper.report.published", "sweeper.scale"
 COMPLETE, PRUNED, FAILED, UNFINISHED = "COMPLETE", "PRUNED", "FAILED", "UNFINISHED"
 DEFAULT_OBJECTIVE = "eval/accuracy"
+FULL = "full"  # scale of an experiment as it was published
 # Parameters that tell replicates of one point apart, or say only where a run was kept.
 NOT_HYPERPARAMETERS = frozenset(
     {"seed", "replicates", "data_dir", "output_dir", "tracking_uri", "plan", "retry_failed",
      "resume.allow_drift", "budget.minutes"}
 )  # fmt: skip
+OF_THE_TABLE = ("report", "scale", "scales")  # and these of all runs together
 
 
 class BadArgument(ValueError):
@@ -64,6 +67,10 @@ class Run:
         return self.params.get("peft.name", "none")
 
     @property
+    def task_type(self) -> str:
+        return self.params.get("task.type", "classification")
+
+    @property
     def train_size(self) -> int | str:
         size = self.params.get("task.train_size", "full")
         return int(size) if size.isdecimal() else size
@@ -91,7 +98,22 @@ class Run:
 
     @cached_property
     def hyperparameters(self) -> dict[str, str]:
-        return {key: value for key, value in self.params.items() if key not in NOT_HYPERPARAMETERS}
+        return {key: value for key, value in self.params.items()
+                if key not in NOT_HYPERPARAMETERS and key.partition(".")[0] not in OF_THE_TABLE}  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Report:
+    """What an experiment wants its table to show: `report` and `scale` of its config."""
+
+    columns: tuple[str, ...] = ()
+    published: tuple[Mapping[str, Any], ...] = ()  # per row: `when`, then metrics; `source`
+    scale: str = FULL
+
+    @classmethod
+    def of(cls, tags: Mapping[str, str]) -> Report:
+        columns, published = (tuple(json.loads(_whole(tags, key) or "[]")) for key in (COLUMNS, PUBLISHED))
+        return cls(columns, published, tags.get(SCALE, FULL))
 
 
 @dataclass(frozen=True)
@@ -105,6 +127,7 @@ class Sweep:
     objective_std: float = 0.0  # standard deviations that count against a mean
     confirm_seeds: int = 0  # fresh seeds that the best point was to be repeated on
     tune_per_cell: bool = False  # every cell is a search of its own
+    report: Report = field(default_factory=Report)
 
     @property
     def objective(self) -> str:
@@ -180,6 +203,11 @@ class Store:
         counts: dict[str, int] = json.loads(text)
         return counts
 
+    def history(self, run: Run, metric: str) -> list[tuple[int, float]]:
+        """Step and value of every point, by step; of a step that was logged twice, the later."""
+        points = self._client.get_metric_history(run.mlflow_id, metric)
+        return sorted({point.step: point.value for point in sorted(points, key=lambda point: point.timestamp)}.items())
+
     def _search(self, experiment: str, condition: str) -> Iterator[MlflowRun]:
         token = None
         while True:
@@ -248,4 +276,5 @@ def _sweep(run: MlflowRun) -> Sweep:
         tags[SWEEP_ID], run.info.run_name or "", tags.get(STATE, UNFINISHED), json.loads(cells or "[]"),
         int(tags.get(REPLICATES, 1)), tuple(tags.get(OBJECTIVE, DEFAULT_OBJECTIVE).split(",")),
         float(tags.get(OBJECTIVE_STD, 0)), int(tags.get(CONFIRM_SEEDS, 0)), tags.get(TUNE_PER_CELL) == "true",
+        Report.of(tags),
     )  # fmt: skip

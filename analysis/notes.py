@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from analysis.choosing import Criterion
+from analysis.columns import TEST, Column, one, task_types
 from analysis.load import COMPLETE, DATA_DIGEST, DATA_SOURCE, DEMO, DETAIL, PRUNED, Run
-from analysis.rows import ACCURACY, TEST_EXAMPLES, Row, mean_of
+from analysis.rows import TEST_EXAMPLES, Row, mean_of
 
 SHARED, UNCONFIRMED = "†", "‡"  # marks of a row
 MAX_NAMED = 3  # cells or runs that one note spells out
@@ -35,25 +36,45 @@ def data_lines(runs: Sequence[Run]) -> list[str]:
     return [f"Data: {entry['source']} (sha256 {entry['digest'][:12]})" for entry in data_of(runs)]
 
 
-def below(rows: Sequence[Row], runs: Sequence[Run], criterion: Criterion) -> list[str]:
-    lines = data_lines(runs)
-    sizes = sorted({int(run.metrics[TEST_EXAMPLES]) for run in runs if TEST_EXAMPLES in run.metrics})
-    rows_of_test = f", {' or '.join(f'{size:,}' for size in sizes)} rows" if sizes else ""
-    lines.append(f"Evaluation: the test split{rows_of_test}; an irregular output counts as wrong; F1 is macro.")
+def below(rows: Sequence[Row], runs: Sequence[Run], criterion: Criterion, columns: Sequence[Column]) -> list[str]:
+    """`columns`: of one split."""
+    split = columns[0].split
+    lines = [*data_lines(runs), "; ".join([f"Evaluation: {_split(split, runs)}", *_conventions(runs, columns)]) + "."]
     if any(row.chosen for row in rows):
         by = criterion.objective
         if criterion.objective_std:
             plural = "s" * (criterion.objective_std != 1)
             by += f" (the mean, {criterion.objective_std:g} standard deviation{plural} to the worse side)"
-        lines.append(f"Hyperparameters: the best of each cell by {by}, on other rows than the test split.")
+        elsewhere = ", on other rows than the test split" if split == TEST else ""
+        lines.append(f"Hyperparameters: the best of each cell by {by}{elsewhere}.")
     if any(row.expected > 1 for row in rows):
         lines.append("± is the standard deviation over seeds.")
-    return [*lines, *_fresh(rows), *_not_fresh(rows), *shared(rows), *_pruned(rows), *_incomplete(runs)]
+    return [*lines, *_fresh(rows, columns[0]), *_not_fresh(rows), *shared(rows), *_pruned(rows), *_incomplete(runs)]
 
 
-def _fresh(rows: Sequence[Row]) -> list[str]:
+def _split(split: str, runs: Sequence[Run]) -> str:
+    if split != TEST:
+        return {"eval": "the selection split, by which checkpoints and hyperparameters are chosen",
+                "fit": "the training rows themselves"}[split]  # fmt: skip
+    sizes = sorted({int(run.metrics[TEST_EXAMPLES]) for run in runs if TEST_EXAMPLES in run.metrics})
+    return "the test split" + (f", {' or '.join(f'{size:,}' for size in sizes)} rows" if sizes else "")
+
+
+def _conventions(runs: Sequence[Run], columns: Sequence[Column]) -> list[str]:
+    """What one must know to compare the numbers with others."""
+    types, names = task_types(runs), {column.name for column in columns}
+    said = {
+        "an irregular output counts as wrong": "classification" in types,
+        "F1 is macro": "f1_macro" in names,
+        "exact match and F1 are SQuAD's": not names.isdisjoint(("exact_match", "f1")),
+        "a perplexity compares only with those of the same tokenizer": "perplexity" in names,
+    }
+    return [text for text, is_so in said.items() if is_so]
+
+
+def _fresh(rows: Sequence[Row], lead: Column) -> list[str]:
     """What the search had for the points that fresh seeds report: there they were chosen by their luck, too."""
-    before = [(row, _percent(mean_of(row.searched, ACCURACY))) for row in rows if row.searched]
+    before = [(row, _searched(row, lead)) for row in rows if row.searched]
     if not before:
         return []
     if len(rows) == 1:
@@ -63,8 +84,9 @@ def _fresh(rows: Sequence[Row]) -> list[str]:
     return [f"Reported on fresh seeds; {had} {_of_rows(before, rows)}."]
 
 
-def _percent(share: float | None) -> str:
-    return "no accuracy" if share is None else f"{100 * share:.1f}"
+def _searched(row: Row, lead: Column) -> str:
+    mean = mean_of(row.searched, lead.metric)
+    return f"no {lead.name}" if mean is None else one(lead.metric, mean)
 
 
 def _not_fresh(rows: Sequence[Row]) -> list[str]:

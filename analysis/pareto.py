@@ -4,7 +4,8 @@ task=<name>              the experiment; may be left out where there is only one
 sweep=latest             latest | all | <sweep id>
 objectives=<a>,<b>       by which points are compared; those of the sweep where it has several,
                          else its one against perf/trainable_parameters and perf/train_s
-show=test/accuracy       metrics to read beside them, which decide nothing
+show=<a>,<b>             metrics to read beside them, which decide nothing; that which the task seeks,
+                         of its test split
 output_dir=mlruns        where the results lie
 tracking_uri=<uri>       MLflow's, where they lie elsewhere
 --format text            text | markdown | csv | latex | json
@@ -21,12 +22,13 @@ from pathlib import Path
 
 from analysis import arguments, front_table, layout, notes, selection
 from analysis.choosing import Criterion
+from analysis.columns import task_types
 from analysis.front import Front, front_of
 from analysis.layout import FORMATS
-from analysis.load import DEFAULT_OBJECTIVE, BadArgument, NothingToShow, Store, Sweep, nearest
-from analysis.rows import ACCURACY, TRAIN_SECONDS
+from analysis.load import BadArgument, NothingToShow, Store
+from analysis.rows import TRAIN_SECONDS
 from analysis.selection import Results
-from sweeper.metrics import NEITHER, all_metrics
+from sweeper.metrics import HEADLINE
 
 KEYS = ("task", "sweep", "objectives", "show", "output_dir", "tracking_uri")
 OPTIONS = {"--format": FORMATS, "--front": (), "--plot": None}
@@ -38,7 +40,7 @@ class Request:
     task: str | None = None
     sweep: str = "latest"
     objectives: str = ""  # as on the command line; empty: the sweep's
-    show: str = ACCURACY
+    show: str = ""  # empty: what the task seeks
     output_dir: str = "mlruns"
     tracking_uri: str | None = None
     format_name: str = FORMATS[0]
@@ -54,13 +56,12 @@ def main(words: Sequence[str]) -> int:
 def parse(words: Sequence[str]) -> Request:
     """Raises BadArgument."""
     values = arguments.parse(words, KEYS, OPTIONS, "analysis.pareto")
-    plot = values.pop("--plot", None)
-    if plot is not None and not plot.endswith(".png"):
-        raise BadArgument(f"--plot {plot}: must end with .png")
+    plot = arguments.picture(values.pop("--plot", None))
     format_name, only_front = values.pop("--format", FORMATS[0]), "--front" in values
     values.pop("--front", None)
-    request = Request(format_name=format_name, only_front=only_front, plot=Path(plot) if plot else None, **values)
-    _names("show", request.show)
+    request = Request(format_name=format_name, only_front=only_front, plot=plot, **values)
+    if request.show:
+        arguments.metric_names("show", request.show)
     if request.objectives:
         _objectives(request.objectives)
     return request
@@ -70,10 +71,11 @@ def show(request: Request) -> None:
     """Prints it, and draws it where that was asked. Raises BadArgument, NothingToShow."""
     store = Store(selection.address(request.output_dir, request.tracking_uri))
     results = selection.wanted(store, request.task, request.sweep)
-    objectives = _objectives(request.objectives) if request.objectives else _default_objectives(results.sweep)
+    objectives = _objectives(request.objectives) if request.objectives else _default_objectives(results)
     front = _front(results, objectives)
     shown = front.only() if request.only_front else front
-    table = front_table.laid_out(results.title, shown, _names("show", request.show), results.runs)
+    beside = arguments.metric_names("show", request.show) if request.show else _sought(results)
+    table = front_table.laid_out(results.title, shown, beside, results.runs)
     layout.show(table, request.format_name)
     if request.plot:
         _draw(front, results, request.plot)
@@ -82,12 +84,12 @@ def show(request: Request) -> None:
 def table_of(tracking_uri: str, *, sweep_id: str) -> None:
     """What a sweep of several objectives prints at its end. Raises NothingToShow."""
     results = selection.of_sweep(Store(tracking_uri), sweep_id)
-    front = _front(results, _default_objectives(results.sweep))
-    layout.show(front_table.laid_out(results.title, front, [ACCURACY], results.runs), "text")
+    front = _front(results, _default_objectives(results))
+    layout.show(front_table.laid_out(results.title, front, _sought(results), results.runs), "text")
 
 
 def _front(results: Results, objectives: Sequence[str]) -> Front:
-    criterion = replace(Criterion.of(results.sweep), objectives=tuple(objectives))
+    criterion = replace(Criterion.of(results.sweep, results.runs), objectives=tuple(objectives))
     per_cell = results.sweep is not None and results.sweep.tune_per_cell
     front = front_of(results.runs, criterion, per_cell=per_cell)
     if not front.points:
@@ -96,35 +98,23 @@ def _front(results: Results, objectives: Sequence[str]) -> Front:
     return front
 
 
-def _default_objectives(sweep: Sweep | None) -> list[str]:
-    own = sweep.objectives if sweep else (DEFAULT_OBJECTIVE,)
+def _sought(results: Results) -> list[str]:
+    """Of the reporting split."""
+    return list(dict.fromkeys(f"test/{HEADLINE[task_type]}" for task_type in task_types(results.runs)))
+
+
+def _default_objectives(results: Results) -> list[str]:
+    own = Criterion.of(results.sweep, results.runs).objectives
     return list(own) if len(own) > 1 else [own[0], *(cost for cost in COSTS if cost != own[0])]
 
 
 def _objectives(text: str) -> list[str]:
     """Raises BadArgument."""
-    names = _names("objectives", text)
+    names = arguments.metric_names("objectives", text)
     for name in names:
-        if name.startswith("test/"):
-            better = f"eval/{name.removeprefix('test/')}"
-            raise BadArgument(f"objectives={name}: the reporting split must not choose anything; use {better}, "
-                              f"and show={name} to read it beside")  # fmt: skip
-        if all_metrics()[name].direction == NEITHER:
-            raise BadArgument(f"objectives={name}: has no direction that is better")
+        arguments.check_objective("objectives", name, f", and show={name} to read it beside")
     if len(names) < 2:
         raise BadArgument(f"objectives={text}: a front needs two or more; for example objectives={text},{COSTS[0]}")
-    return names
-
-
-def _names(key: str, text: str) -> list[str]:
-    """Raises BadArgument for a name that is no metric, or that stands there twice."""
-    names, known = [name.strip() for name in text.split(",")], all_metrics()
-    for name in names:
-        if name not in known:
-            fix = nearest(name, known) or "sweeper/metrics.py has them all"
-            raise BadArgument(f"{key}={name}: not a metric; {fix}")
-        if names.count(name) > 1:
-            raise BadArgument(f"{key}={text}: {name} stands there twice")
     return names
 
 

@@ -3,20 +3,20 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
 from typing import Any
 
 from rich.console import Console
 
 from analysis import layout
+from analysis.columns import Column
 from analysis.layout import NOTHING, Layout
 from analysis.notes import SHARED, UNCONFIRMED
-from analysis.rows import ACCURACY, EPOCHS, EXAMPLES, F1, IRREGULAR, LOSS_FIRST, LOSS_LAST, TRAIN_SECONDS, Row, mean_of
+from analysis.rows import EPOCHS, EXAMPLES, IRREGULAR, TRAIN_SECONDS, Row, mean_of
 from analysis.tables import Table
 
 MAX_TEXTS = 3  # irregular outputs are spelled out up to so many different texts
 MAX_TEXT_LENGTH = 20
-HEADINGS = ("Model", "Method", "Examples (epochs)", "Accuracy %", "F1 %", "Training loss", "Irregular")
+HEADINGS = ("Model", "Method", "Examples (epochs)")
 NUM_LEFT = 2  # of them are words, the rest numbers
 
 
@@ -31,29 +31,54 @@ def print_text(table: Table, console: Console) -> None:
 
 def laid_out(table: Table) -> Layout:
     headings, rows = cells(table)
+    facts: dict[str, Any] = {"data": table.data, "split": table.lead.split}
+    if table.left_over:
+        facts["published_of_no_row"] = [dict(entry) for entry in table.left_over]
     records = [_record(row, table) for row in table.rows]
-    return Layout(table.title, headings, rows, NUM_LEFT, table.warnings, table.notes, {"data": table.data}, records)
+    return Layout(table.title, headings, rows, NUM_LEFT, table.warnings, table.notes, facts, records)
 
 
 def cells(table: Table) -> tuple[list[str], list[list[str]]]:
     """Headings and rows, as read by a person."""
     axes = list(dict.fromkeys(axis for row in table.rows for axis in row.further_axes))
     searched = any(row.chosen for row in table.rows)
-    headings = [*HEADINGS, *axes, *(["Best hyperparameters"] if searched else [])]
-    return headings, [_cells(row, axes, searched=searched) for row in table.rows]
+    compared = _compared(table)
+    headings = [*HEADINGS, *(heading for column in table.columns for heading in _headings(column, compared)),
+                *axes, *(["Best hyperparameters"] if searched else [])]  # fmt: skip
+    rows = []
+    for row in table.rows:
+        numbers = [cell for column in table.columns for cell in _numbers(row, column, table, compared)]
+        further = [row.further_axes.get(axis, NOTHING) for axis in axes]
+        chosen = [hyperparameters(row)] if searched else []
+        rows.append([row.model, row.method, examples(row), *numbers, *further, *chosen])
+    return headings, rows
 
 
-def _cells(row: Row, axes: Sequence[str], *, searched: bool) -> list[str]:
-    further = [row.further_axes.get(axis, NOTHING) for axis in axes]
-    chosen = [hyperparameters(row)] if searched else []
+def _compared(table: Table) -> set[str]:
+    """The columns that have a published one beside them."""
+    return {column.name for column in table.columns if any(column.name in row.published for row in table.rows)}
+
+
+def _headings(column: Column, compared: set[str]) -> list[str]:
+    return [column.heading, *([f"{column.heading} (published)"] if column.name in compared else [])]
+
+
+def _numbers(row: Row, column: Column, table: Table, compared: set[str]) -> list[str]:
+    ours = _ours(row, column, is_lead=column is table.lead)
+    if column.name not in compared:
+        return [ours]
+    return [ours, column.published(row.published[column.name]) if column.name in row.published else NOTHING]
+
+
+def _ours(row: Row, column: Column, *, is_lead: bool) -> str:
+    """The first column says why a row has no numbers, or only some of them."""
     if row.problem:
-        numbers = [examples(row), row.problem, NOTHING, NOTHING, NOTHING]
-    else:
-        few = f" (n = {len(row.runs)} of {row.expected})" if len(row.runs) < row.expected else ""
-        mark = f" {UNCONFIRMED}" if row.unconfirmed else ""
-        accuracy = percent(row, ACCURACY) + few + mark
-        numbers = [examples(row), accuracy, percent(row, F1), _loss(row), _irregular(row)]
-    return [row.model, row.method, *numbers, *further, *chosen]
+        return row.problem if is_lead else NOTHING
+    text = _irregular(row, column.split) if column.name == IRREGULAR else column.text(row)
+    if not is_lead:
+        return text
+    few = f" (n = {len(row.runs)} of {row.expected})" if len(row.runs) < row.expected else ""
+    return text + few + (f" {UNCONFIRMED}" if row.unconfirmed else "")
 
 
 def hyperparameters(row: Row) -> str:
@@ -71,21 +96,9 @@ def examples(row: Row) -> str:
     return f"{rows:,.0f}" + (f" ({round(epochs, 1):g})" if epochs is not None else "") + mark
 
 
-def percent(row: Row, name: str) -> str:
-    mean, deviation = row.mean(name), row.deviation(name)
-    if mean is None:
-        return NOTHING
-    return f"{100 * mean:.1f}" + (f" ± {100 * deviation:.1f}" if deviation is not None else "")
-
-
-def _loss(row: Row) -> str:
-    first, last = row.mean(LOSS_FIRST), row.mean(LOSS_LAST)
-    return NOTHING if first is None or last is None else f"{first:.3f} → {last:.3f}"
-
-
-def _irregular(row: Row) -> str:
+def _irregular(row: Row, split: str) -> str:
     """`0`, `3: i ×3`, `all`; of several replicates one after another."""
-    if row.all_irregular:
+    if row.all_irregular(split):
         return "all"
     return " / ".join(_irregular_of(count, texts) for count, texts in row.irregular) or NOTHING
 
@@ -104,21 +117,16 @@ def _visible(text: str) -> str:
 
 
 def _record(row: Row, table: Table) -> dict[str, Any]:
-    texts: dict[str, int] = {}
-    for _, counts in row.irregular:
-        for text, count in counts.items():
-            texts[text] = texts.get(text, 0) + count
+    numbers = {key: value for column in table.columns for key, value in column.record(row).items()}
+    published = {f"{column.key}_published": row.published.get(column.name)
+                 for column in table.columns if column.name in _compared(table)}  # fmt: skip
     return {
         "model": row.model, "method": row.method, "train_size": row.train_size, **row.further_axes,
-        "train_examples": row.mean(EXAMPLES), "epochs": row.mean(EPOCHS),
-        "accuracy": row.mean(ACCURACY), "accuracy_std": row.deviation(ACCURACY),
-        "f1": row.mean(F1), "f1_std": row.deviation(F1),
-        "loss_first": row.mean(LOSS_FIRST), "loss_last": row.mean(LOSS_LAST),
-        "irregular": row.mean(IRREGULAR), "irregular_texts": texts,
+        "train_examples": row.mean(EXAMPLES), "epochs": row.mean(EPOCHS), **numbers, **published,
         "n": len(row.runs), "n_expected": row.expected, "problem": row.problem, "hyperparameters": row.chosen,
         "run_ids": [run.run_id for run in row.runs],
         "points": row.num_points, "points_pruned": row.num_pruned,
-        "fresh_seeds": bool(row.searched), "search_accuracy": mean_of(row.searched, ACCURACY),
+        "fresh_seeds": bool(row.searched), f"search_{table.lead.key}": mean_of(row.searched, table.lead.metric),
         "unconfirmed": row.unconfirmed, "train_s": row.mean(TRAIN_SECONDS), "shared_with": row.shared_with,
         "data": "; ".join(f"{entry['source']} sha256:{entry['digest']}" for entry in table.data),
         "warning": "; ".join(table.warnings),

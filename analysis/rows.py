@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 import statistics
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 from analysis.load import Run
 
-ACCURACY, F1 = "test/accuracy", "test/f1_macro"
 LOSS_FIRST, LOSS_LAST = "train/loss_first", "train/loss_last"
-IRREGULAR, IRREGULAR_SHARE = "test/irregular", "test/irregular_share"
+IRREGULAR, IRREGULAR_SHARE = "irregular", "irregular_share"  # of a split
 EXAMPLES, EPOCHS, TEST_EXAMPLES = "data/train_examples", "train/epoch", "data/test_examples"
 TRAIN_SECONDS, GROUP_SIZE = "perf/train_s", "perf/group_size"
 # Of a cell: these are columns of every table, whatever the sweep swept.
@@ -26,18 +25,20 @@ class Row:
     cell: dict[str, Any] = field(default_factory=dict)  # design axis -> value
     runs: list[Run] = field(default_factory=list)  # the complete replicates whose numbers are shown
     expected: int = 1  # replicates
+    params: Mapping[str, str] = field(default_factory=dict)  # of the point that is shown
     problem: str = ""  # what the cell shows instead of numbers
     chosen: dict[str, str] = field(default_factory=dict)  # the best hyperparameters, where several were tried
     irregular: list[tuple[float, dict[str, int]]] = field(default_factory=list)  # count and texts, per replicate
     num_points: int = 0  # of hyperparameters that were tried
     num_pruned: int = 0  # of them
     searched: list[Run] = field(default_factory=list)  # the same point's runs of the search, where `runs` are fresh
+    published: Mapping[str, Any] = field(default_factory=dict)  # metric -> value, and `when` and `source`
     unconfirmed: str = ""  # why it has the search's numbers, where fresh seeds were asked for
 
     @classmethod
     def like(cls, run: Run) -> Row:
         """Without numbers, in the place of the run."""
-        return cls(run.model, run.method, run.train_size, run.cell)
+        return cls(run.model, run.method, run.train_size, run.cell, params=run.params)
 
     def values(self, name: str) -> list[float]:
         return [run.metrics[name] for run in self.runs if name in run.metrics]
@@ -68,9 +69,8 @@ class Row:
         """The longer runs that these were read from, on their way."""
         return list(dict.fromkeys(run.shared_with for run in self.runs if run.shared_with))
 
-    @property
-    def all_irregular(self) -> bool:
-        shares = self.values(IRREGULAR_SHARE)
+    def all_irregular(self, split: str) -> bool:
+        shares = self.values(f"{split}/{IRREGULAR_SHARE}")
         return bool(shares) and min(shares) >= 1
 
 

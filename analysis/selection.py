@@ -14,12 +14,12 @@ class Results:
     task: str
     sweep: Sweep | None  # None: all runs, whatever sweep they belong to
     runs: list[Run]
+    called: str = "all runs"  # where no sweep has a name for them
 
     @property
     def title(self) -> str:
-        return f"{self.task}: " + (
-            f"sweep {self.sweep.sweep_id} ({self.sweep.state.lower()})" if self.sweep else "all runs"
-        )
+        sweep = self.sweep
+        return f"{self.task}: " + (f"sweep {sweep.sweep_id} ({sweep.state.lower()})" if sweep else self.called)
 
 
 def address(output_dir: str, tracking_uri: str | None) -> str:

@@ -3,8 +3,11 @@
 task=<name>              the experiment; may be left out where there is only one
 sweep=latest             latest | all | <sweep id>
 model=<name>             only this model's rows
+split=test               test | eval (the selection split) | fit (the training rows, of task.score_train)
+columns=<a>,<b>          metrics without their split; those of the experiment's report.columns, else the task's own
 output_dir=mlruns        where the results lie
 tracking_uri=<uri>       MLflow's, where they lie elsewhere
+--published              the figures of the experiment's report.published beside ours
 --format text            text | markdown | csv | latex | json
 """
 
@@ -17,13 +20,15 @@ from dataclasses import dataclass, replace
 from rich.console import Console
 
 from analysis import arguments, layout, selection
+from analysis.columns import TEST, check_columns
 from analysis.layout import FORMATS
-from analysis.load import BadArgument, NothingToShow, Store, nearest
+from analysis.load import BadArgument, NothingToShow, Report, Store, nearest
 from analysis.render import laid_out
 from analysis.selection import Results
-from analysis.tables import build
+from analysis.tables import SPLITS, View, build
 
-KEYS = ("task", "sweep", "model", "output_dir", "tracking_uri")
+KEYS = ("task", "sweep", "model", "split", "columns", "output_dir", "tracking_uri")
+OPTIONS = {"--published": (), "--format": FORMATS}
 
 
 @dataclass
@@ -31,13 +36,20 @@ class Request:
     task: str | None = None
     sweep: str = "latest"
     model: str | None = None
+    split: str = TEST
+    columns: str = ""  # as on the command line
     output_dir: str = "mlruns"
     tracking_uri: str | None = None
-    format_name: str = "text"
+    format_name: str = FORMATS[0]
+    published: bool = False
 
     @property
     def uri(self) -> str:
         return selection.address(self.output_dir, self.tracking_uri)
+
+    @property
+    def column_names(self) -> list[str]:
+        return [name.strip() for name in self.columns.split(",")] if self.columns else []
 
 
 def main(words: Sequence[str]) -> int:
@@ -47,8 +59,16 @@ def main(words: Sequence[str]) -> int:
 
 def parse(words: Sequence[str]) -> Request:
     """Raises BadArgument."""
-    values = arguments.parse(words, KEYS, {"--format": FORMATS}, "analysis.table")
-    return Request(format_name=values.pop("--format", FORMATS[0]), **values)
+    values = arguments.parse(words, KEYS, OPTIONS, "analysis.table")
+    published = values.pop("--published", None) is not None
+    request = Request(format_name=values.pop("--format", FORMATS[0]), published=published, **values)
+    if request.split not in SPLITS:
+        fix = nearest(request.split, SPLITS)
+        raise BadArgument(f"split={request.split}: not one of {', '.join(SPLITS)}; {fix}".rstrip("; "))
+    if published and request.split != TEST:
+        raise BadArgument(f"--published: published figures are of the test split; leave out split={request.split}")
+    check_columns("columns", request.column_names)
+    return request
 
 
 def show(request: Request, console: Console | None = None) -> None:
@@ -57,7 +77,11 @@ def show(request: Request, console: Console | None = None) -> None:
     results = selection.wanted(store, request.task, request.sweep)
     if request.model is not None:
         results = _of_model(request.model, results)
-    _show(store, results, request.format_name, console=console)
+    report = _report(results)
+    if request.published and not report.published:
+        raise NothingToShow(f"{results.title}: no published figures; an experiment names them in report.published")
+    view = View(request.split, request.column_names, report, request.published)
+    _show(store, results, view, request.format_name, console)
 
 
 def print_table(tracking_uri: str, *, sweep_id: str | None = None, run_id: str | None = None) -> None:
@@ -68,20 +92,29 @@ def print_table(tracking_uri: str, *, sweep_id: str | None = None, run_id: str |
     store = Store(tracking_uri)
     if run_id is not None:
         task, experiment = store.experiment(store.experiment_of(run_id=run_id))
-        _show(store, Results(task, None, store.runs(experiment, run_id=run_id)), title=f"{task}: run {run_id}")
+        results = Results(task, None, store.runs(experiment, run_id=run_id), f"run {run_id}")
+        _show(store, results, View(report=_report(results)))
     elif sweep_id is not None:
-        _show(store, selection.of_sweep(store, sweep_id))
+        results = selection.of_sweep(store, sweep_id)
+        _show(store, results, View(report=_report(results)))
     else:
         show(Request(tracking_uri=tracking_uri))
 
 
+def _report(results: Results) -> Report:
+    """That of the sweep; of runs by themselves, what they all ask for."""
+    if results.sweep:
+        return results.sweep.report
+    reports = [Report.of(run.tags) for run in results.runs]
+    return reports[0] if reports and all(report == reports[0] for report in reports) else Report()
+
+
 def _show(
-    store: Store, results: Results, format_name: str = "text", *, title: str = "", console: Console | None = None
+    store: Store, results: Results, view: View, format_name: str = FORMATS[0], console: Console | None = None
 ) -> None:
-    title = title or results.title
     if not results.runs and not (results.sweep and results.sweep.cells):
-        raise NothingToShow(f"{title}: no runs yet")
-    table = build(title, results.runs, results.sweep, store.irregular)
+        raise NothingToShow(f"{results.title}: no runs yet")
+    table = build(results.title, results.runs, results.sweep, store.irregular, view)
     layout.show(laid_out(table), format_name, console)
 
 
@@ -94,7 +127,7 @@ def _of_model(model: str, results: Results) -> Results:
     sweep = results.sweep
     if sweep:
         sweep = replace(sweep, cells=[cell for cell in sweep.cells if cell.get("model") in choices])
-    return Results(results.task, sweep, own)
+    return replace(results, sweep=sweep, runs=own)
 
 
 if __name__ == "__main__":

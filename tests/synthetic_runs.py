@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from sweeper.config import RunConfig, Source
+from sweeper.config import ReportConfig, RunConfig, Source
 from sweeper.tracking.run_folder import RunFolder, RunIdentity
 
 CODE = {"commit": "c0ffee" * 6 + "c0ff", "dirty": False, "versions": {"python": "3.11.0", "torch": "2.13.0"}}
@@ -17,6 +17,7 @@ CODE = {"commit": "c0ffee" * 6 + "c0ff", "dirty": False, "versions": {"python": 
 @dataclass
 class SyntheticRun:
     task: str = "sst2"
+    task_type: str = "classification"  # of another, `metrics` has the scores
     model: str = "mini"
     method: str = "lora"
     train_size: int | str = 100
@@ -35,9 +36,12 @@ class SyntheticRun:
     num_points: int = 3
     metrics: Mapping[str, float] = field(default_factory=dict)  # besides those of every run
     tags: Mapping[str, str] = field(default_factory=dict)
+    report: ReportConfig = field(default_factory=ReportConfig)
+    scale: str = "full"
 
     def config(self) -> RunConfig:
-        config = RunConfig(seed=self.seed, peft={"name": self.method})
+        config = RunConfig(seed=self.seed, peft={"name": self.method}, report=self.report, scale=self.scale)
+        config.task.type = self.task_type
         config.task.name, config.task.train_size, config.model.name = self.task, self.train_size, self.model
         config.train.learning_rate = self.learning_rate
         config.task.data.source = Source.DEMO if self.demo else Source.FILES
@@ -68,10 +72,14 @@ class SyntheticRun:
     def _evaluate(self, folder: RunFolder) -> None:
         count = sum(self.irregular.values())
         chosen = self.accuracy if self.eval_accuracy is None else self.eval_accuracy
+        scores = {
+            "eval/accuracy": chosen, "test/accuracy": self.accuracy, "test/f1_macro": self.accuracy - 0.01,
+            "test/irregular": count, "test/irregular_share": count / 100,
+        }  # fmt: skip
         values = {
-            "train/loss_first": 0.7, "train/loss_last": 0.7 / max(1, self.num_points), "eval/accuracy": chosen,
-            "test/accuracy": self.accuracy, "test/f1_macro": self.accuracy - 0.01, "test/irregular": count,
-            "test/irregular_share": count / 100, "data/train_examples": self._rows(), **self.metrics,
+            "train/loss_first": 0.7, "train/loss_last": 0.7 / max(1, self.num_points),
+            "data/train_examples": self._rows(), **(scores if self.task_type == "classification" else {}),
+            **self.metrics,
         }  # fmt: skip
         folder.metrics(self.num_points, values)
         (folder.artifacts / "irregular.json").write_text(json.dumps(dict(self.irregular)))
