@@ -9,6 +9,7 @@ from __future__ import annotations
 import argparse
 import os
 import select
+import shlex
 import sys
 from collections.abc import Callable, Sequence
 from functools import partial
@@ -35,6 +36,7 @@ from sweeper.search.compose import read_composition, register_schema
 from sweeper.search.drift import Drift, begin
 from sweeper.search.plan import plan_text
 from sweeper.search.record import Command
+from sweeper.search.scales import scaled
 from sweeper.search.study import Sweep
 from sweeper.tracking.damage import refusal
 from sweeper.tracking.redaction import Redactor
@@ -137,6 +139,8 @@ def command(arguments: list[str], *, resumes: str | None = None) -> int:
         raise ConfigError("--cfg", args.cfg, "shows the config of one run", "leave out -m; plan=true shows a sweep")
     given = command_line.parse(args.overrides, loader)
     command_line.check(given, loader, is_sweep=args.multirun)
+    given = scaled(given, loader, config_name=CONFIG_NAME)
+    command_line.check(given, loader, is_sweep=args.multirun)
     run = partial(execute, Command(tuple(args.overrides), args.config_dir, resumes))
     args.overrides = command_line.settled(given)
     if _explain(hydra, parser, args):
@@ -213,6 +217,7 @@ def _show_results(sweep: Sweep) -> None:
     """The table of what was just run, and the way to the rest."""
     from analysis import pareto, table
     from analysis.load import BadArgument, NothingToShow
+    from analysis.ped_anova import MIN_TRIALS
     from sweeper.tracking.mlflow_database import default_uri
 
     database = sweep.base.tracking_uri or default_uri(Path(sweep.base.output_dir))
@@ -222,6 +227,8 @@ def _show_results(sweep: Sweep) -> None:
         table.print_table(database, **which)
         if not sweep.is_single and len(sweep.objectives) > 1:
             pareto.table_of(database, sweep_id=sweep.sweep_id)
+        if not sweep.is_single and sweep.num_trials >= MIN_TRIALS:
+            _point_to_importances(sweep)
     except Exception as error:  # the runs are done, whatever MLflow's server says
         is_mlflows = type(error).__module__ == "mlflow.exceptions"  # which only `analysis` imports, with its settings
         if not is_mlflows and not isinstance(error, NothingToShow | BadArgument):
@@ -232,6 +239,15 @@ def _show_results(sweep: Sweep) -> None:
     if database.startswith(("http://", "https://")):
         command = f"open {redactor.text(database)}"
     print(f"MLflow's pages, with curves, predictions and pictures: {command}")
+
+
+def _point_to_importances(sweep: Sweep) -> None:
+    if any(sweep.num_points(cell) > 1 for cell in sweep.space.cells):
+        places = {"output_dir": sweep.base.output_dir, "tracking_uri": sweep.base.tracking_uri}
+        given = [f"{key}={value}" for key, value in places.items() if value != getattr(RunConfig(), key)]
+        words = [f"task={sweep.base.task.name}", f"sweep={sweep.sweep_id}", *given]
+        command = Redactor.from_environment().text(shlex.join(["python", "-m", "analysis.importances", *words]))
+        print(f"which hyperparameters mattered: {command}")
 
 
 def _reader_has_left() -> bool:

@@ -108,7 +108,7 @@ class ReportConfig:
     """What `analysis.table` shows of an experiment; no number of a run hangs on it."""
 
     columns: list[str] = field(default_factory=list)  # metric names without their split; empty: the task's own
-    published: list[dict[str, Any]] = field(default_factory=list)  # per row: `when` (axis -> value), then metrics
+    published: list[dict[str, Any]] = field(default_factory=list)  # per row: `when` (axis -> value), `source`, metrics
 
 
 @dataclass

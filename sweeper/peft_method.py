@@ -17,7 +17,8 @@ from typing import Any
 from sweeper.checks import ConfigError, one_of, suggestion
 
 METHODS = ("none", "full", "last_layer", "adapter")
-OWN_KEYS = ("name", "method", "type", "layer", "quantization")
+OWN_KEYS = ("name", "method", "type", "layer", "quantization", "start_from", "start_digest")
+OF_AN_ADAPTER = frozenset({"start_from", "start_digest"})
 
 
 @dataclass
@@ -38,6 +39,8 @@ class PeftMethod:
     type: str | None = None  # PEFT's PeftType, of an adapter
     layer: int = -1  # decoder layer of last_layer, from 0; negative counts from the end
     quantization: Quantization = field(default_factory=Quantization)
+    start_from: str | None = None  # an earlier adapter: run id below output_dir, folder, or last:<task name>
+    start_digest: str | None = None  # sha256 of its weights, found before the run starts: `search.start_from`
     options: dict[str, Any] = field(default_factory=dict)  # keyword arguments of the PEFT type's config class
 
     @classmethod
@@ -55,6 +58,9 @@ class PeftMethod:
         self.quantization.validate()
         if self.method in ("full", "last_layer") and self.quantization.type != "none":
             raise ConfigError("peft.quantization.type", self.quantization.type, f"{self.method} trains the weights")
+        if self.start_from is not None and self.method != "adapter":
+            raise ConfigError("peft.start_from", self.start_from, f"peft.method={self.method} has no adapter to go on "
+                              "from", "set peft=lora, say")  # fmt: skip
         group = {"method": self.method, "type": self.type}
         names = keys(group)
         for key, value in self.options.items():
@@ -73,12 +79,22 @@ class PeftMethod:
         plain = not any(self.options.get(key) for key in excluded) and self.options.get("bias", "none") == "none"
         return self.type == "LORA" and plain and plain_start
 
+    @property
+    def rewrites_base(self) -> bool:
+        """Whether the base model's weights are others once the adapter is made."""
+        return self.type == "LORA" and rewrites_base(self.options.get("init_lora_weights", True))
+
+
+def rewrites_base(init_lora_weights: object) -> bool:
+    """As PiSSA does, which moves a part of each weight into the adapter."""
+    return init_lora_weights not in (True, False, None, "gaussian", "orthogonal", "eva")
+
 
 def keys(group: Mapping[str, Any]) -> frozenset[str]:
     """The keys of the `peft` group that mean anything to the method which the group describes."""
     if group.get("method") == "adapter":
         return adapter_fields(group.get("type") or "") | set(OWN_KEYS) - {"layer"}
-    return frozenset(OWN_KEYS if group.get("method") == "last_layer" else set(OWN_KEYS) - {"layer"})
+    return frozenset(OWN_KEYS) - OF_AN_ADAPTER - (set() if group.get("method") == "last_layer" else {"layer"})
 
 
 @cache

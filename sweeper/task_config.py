@@ -49,8 +49,16 @@ class DataConfig:
                               "with a test file of its own, set task.train_size and task.test_size")  # fmt: skip
 
     def test_rows(self, pool: int) -> int:
-        """Of so many rows, those that `test_share` holds out; `split_by` may make it a few more or less."""
-        return round((self.test_share or 0) * pool)
+        """Of so many rows, those that `test_share` holds out; `split_by` may make it a few more or less.
+
+        Raises:
+            ConfigError: none.
+        """
+        assert self.test_share is not None
+        count = round(self.test_share * pool)
+        if not count:
+            raise ConfigError("task.data.test_share", self.test_share, f"holds out none of {pool} rows")
+        return count
 
 
 @dataclass
@@ -78,7 +86,7 @@ class TaskConfig:
     subset_seed: int = 0  # freezes the splits, apart from the run's own seed
     max_length: int = 256  # tokens of one example, its prompt and answer together; of one block of running text
     too_long: str = "error"  # error | truncate (the text loses its end; counted in data/truncated)
-    max_new_tokens: int = 10  # of a generated answer
+    max_new_tokens: int = 10  # of a generated answer, or of one that a head cuts out
 
     def validate(self) -> None:
         if not self.name.strip():
@@ -98,6 +106,8 @@ class TaskConfig:
             raise ConfigError("task.labels", self.labels, "a classification needs at least two different labels")
         if self.type != "classification" and self.labels:
             raise ConfigError("task.labels", self.labels, f"task.type={self.type} has none", "leave them out")
+        if self.type == "language_modeling" and self.prompt != PromptConfig():
+            raise ConfigError("task.prompt", "...", f"task.type={self.type} reads the text as it is", "leave it out")
         families = TEXT_METRICS if self.type == "question_answering" else ()
         for name in self.metrics:
             if name not in families:

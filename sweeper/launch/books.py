@@ -11,6 +11,7 @@ from collections.abc import Iterable, Mapping
 from typing import Any, Protocol
 
 from sweeper.checks import ConfigError
+from sweeper.config import run_config
 from sweeper.tracking.run_folder import RunFolder, RunState
 
 LIVE_INTERVAL_S = 5.0  # between two points of time at which MLflow gets what live runs have logged
@@ -74,7 +75,7 @@ def open_books(tracking_uri: str | None, output_dir: str, task: str, sweep: Mapp
     """
     from sweeper.tracking.mlflow_view import MlflowView
 
-    view = MlflowView(tracking_uri, output_dir)
+    view = MlflowView(tracking_uri, output_dir, inputs=_inputs)
     from mlflow.exceptions import MlflowException  # after the view has made MLflow's settings, which the import reads
 
     try:
@@ -85,3 +86,9 @@ def open_books(tracking_uri: str | None, output_dir: str, task: str, sweep: Mapp
         fix = f"check that the server runs ({str(error).splitlines()[0]})"
         raise ConfigError("tracking_uri", view.tracking_uri, "MLflow does not answer, or refuses", fix) from error
     return Books(view, parent)
+
+
+def _inputs(config: Mapping[str, Any]) -> list[str]:
+    from tasks import template
+
+    return template.columns(run_config(config).task)

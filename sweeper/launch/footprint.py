@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from sweeper.config import RunConfig
 from sweeper.launch.group import DataSize
 from sweeper.launch.model_shape import Shape, trainable_parameters
-from sweeper.launch.workload import Workload, num_steps, steps_per_epoch
+from sweeper.launch.workload import RUNNING_TEXT, Workload, num_steps, steps_per_epoch
 from sweeper.peft_method import PeftMethod
 
 GIB = 2**30
@@ -25,6 +25,7 @@ KEPT_DEQUANTIZED = 0.25  # of free memory, that the 16-bit copy may take: `train
 # where attention is written out (Korthikanti et al. 2022, arXiv 2205.05198, equation 1).
 ACTIVATION_BYTES, ATTENTION_BYTES = 34, 5
 LOGIT_COPIES = 3  # logits, their softmax, its gradient; float32
+MAX_LOGITS = 2**26  # at a time: `training.scoring`
 EVALUATION_TOKENS = 4096  # of one evaluation forward, all runs together: `training.causal`
 EVALUATION_COPIES = 12  # of a layer's hidden states, alive at a time without a backward
 RECORD_BYTES, PREDICTION_BYTES, POINT_BYTES = 120_000, 60, 300  # pictures and identity; a row; a logged point
@@ -52,10 +53,16 @@ class Member:
 def group_bytes(members: Sequence[Member], device: Device) -> float:
     """At the peak. The members share the base model's weights."""
     first = members[0]
-    process = 0 if device.is_gpu else PROCESS_BYTES
+    process = 0 if device.is_gpu else PROCESS_BYTES + sum(_copied_bytes(member) for member in members)
     states = sum(_trained_bytes(member) for member in members)
     forward = max(sum(_training_bytes(member, device) for member in members), _evaluation_bytes(first, device))
     return process + weight_bytes(first.config, first.shape, device) + states + forward
+
+
+def _copied_bytes(member: Member) -> float:
+    """Of the weights as they were, which the CPU keeps to tell how far they moved: `training.weight_updates`."""
+    method = PeftMethod.from_config(member.config.peft)
+    return 4 * trainable_parameters(method, member.shape) * (method.method in ("full", "last_layer"))
 
 
 def weight_bytes(config: RunConfig, shape: Shape, device: Device) -> float:
@@ -126,11 +133,17 @@ def _training_bytes(member: Member, device: Device) -> float:
     hidden = work.rows * work.width * shape.hidden * ACTIVATION_BYTES
     written_out = config.model.attn_implementation == "eager"
     attention = ATTENTION_BYTES * shape.heads * work.rows * work.width**2 * written_out
-    return shape.layers * (hidden + attention) * scale + LOGIT_COPIES * 4 * work.reads * shape.vocabulary
+    return shape.layers * (hidden + attention) * scale + _logit_bytes(work.reads, shape)
 
 
 def _evaluation_bytes(member: Member, device: Device) -> float:
     work, shape = member.work, member.shape
     per_token = EVALUATION_COPIES * shape.hidden * (2 if device.has_bfloat16 else 4)
     answers = EVALUATION_TOKENS / max(work.own_tokens, 1.0) * max(1, 2 * len(member.config.task.labels))
-    return EVALUATION_TOKENS * per_token + LOGIT_COPIES * 4 * answers * shape.vocabulary
+    reads = EVALUATION_TOKENS if member.config.task.type == RUNNING_TEXT else answers
+    return EVALUATION_TOKENS * per_token + _logit_bytes(reads, shape)
+
+
+def _logit_bytes(reads: float, shape: Shape) -> float:
+    """More logits than `MAX_LOGITS` are computed one slice after another."""
+    return LOGIT_COPIES * 4 * min(reads * shape.vocabulary, max(MAX_LOGITS, shape.vocabulary))

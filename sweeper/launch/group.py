@@ -17,6 +17,7 @@ from sweeper.peft_method import PeftMethod
 # What may differ between runs of one group: how many rows a run trains and reports on, and which.
 ROWS_OF_A_TASK = frozenset({"train_size", "selection_size", "test_size", "subset_seed"})
 EMBEDDED_PARAMETERS = 5_000_000  # order of magnitude, where the config gives no number
+CLASSICAL_PARAMETERS = 50_000  # a word, a weight: order of magnitude of a vocabulary
 FORWARD_SHARE = 1 / 3  # of a training step's cost, that an example costs in evaluation
 # K equal runs in one forward take K ** 0.65 times as long as one: 1.6 times as fast at K = 4, 2.1 at K = 8
 # (measured for models of 3 to 25 million parameters on a CPU).
@@ -54,18 +55,20 @@ def estimated_cost(config: RunConfig, size: DataSize) -> float:
     train = config.train
     rows = _rows(config.task.train_size, size.train)
     steps = 0.0
-    if PeftMethod.from_config(config.peft).method != "none":
+    if config.makes_steps:
         steps = max(math.ceil(rows / train.batch_size) * train.epochs, train.min_steps)
         steps = steps if train.max_steps is None else min(steps, train.max_steps)
     trained = steps * train.batch_size
     by_word = {"end": 0.0, "epoch": trained / rows}
     evaluations = by_word[train.eval_every] if train.eval_every in by_word else steps / train.eval_every
-    evaluated = _rows(config.task.test_size, size.test) + max(1.0, evaluations) * size.selection
+    looked_at = size.selection + (rows if config.task.score_train else 0)
+    evaluated = _rows(config.task.test_size, size.test) + max(1.0, evaluations) * looked_at
     return (trained + FORWARD_SHARE * evaluated) * num_parameters(config)
 
 
 def num_parameters(config: RunConfig) -> int:
-    return config.model.num_parameters or EMBEDDED_PARAMETERS
+    is_classical = config.model.architecture is Architecture.CLASSICAL
+    return config.model.num_parameters or (CLASSICAL_PARAMETERS if is_classical else EMBEDDED_PARAMETERS)
 
 
 def _rows(asked: object, available: int) -> int:

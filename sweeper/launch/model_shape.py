@@ -10,8 +10,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from sweeper.config import ModelConfig
-from sweeper.launch.group import EMBEDDED_PARAMETERS
+from sweeper.config import Architecture, ModelConfig
+from sweeper.launch.group import CLASSICAL_PARAMETERS, EMBEDDED_PARAMETERS
 from sweeper.peft_method import PeftMethod
 from sweeper.search import model_files
 
@@ -52,7 +52,13 @@ class Shape:
         return (chosen or list(self.linears.values())) * self.layers
 
 
+BAG_OF_WORDS = Shape(hidden=1, layers=1, heads=1, vocabulary=1, linears={"words": (CLASSICAL_PARAMETERS, 1)},
+                     parameters=CLASSICAL_PARAMETERS)  # fmt: skip
+
+
 def shape_of(model: ModelConfig) -> Shape:
+    if model.architecture is Architecture.CLASSICAL:
+        return BAG_OF_WORDS
     architecture = model_files.architecture(model)
     sizes = {name: next((architecture[key] for key in keys if isinstance(architecture.get(key), int)), None)
              for name, keys in KEYS.items()}  # fmt: skip

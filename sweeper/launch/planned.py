@@ -72,10 +72,9 @@ def plan_runs(sweep: Sweep) -> Planned:
 def data_size(sweep: Sweep, config: RunConfig) -> DataSize:
     """Rows at hand for the config; of a hub's data set that is not here, a round number."""
     task = config.task
-    pool, rows = (sweep.data.count(config, split) for split in ("train", "test"))
-    train = HUB_ROWS if pool is None else max(1, pool - task.selection_size)
-    test = HUB_ROWS if rows is None else rows
-    return DataSize(train, task.selection_size, test if task.test_size == FULL else min(int(task.test_size), test))
+    rows = sweep.data.rows(config) or {"train": HUB_ROWS, "selection": task.selection_size, "test": HUB_ROWS}
+    test = rows["test"] if task.test_size == FULL else min(int(task.test_size), rows["test"])
+    return DataSize(max(1, rows["train"]), rows["selection"], test)
 
 
 def middle(dimension: Dimension) -> Any:

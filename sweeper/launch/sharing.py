@@ -8,7 +8,6 @@ from __future__ import annotations
 import dataclasses
 
 from sweeper.config import RunConfig
-from sweeper.peft_method import PeftMethod
 
 
 def share_key(config: RunConfig) -> str | None:
@@ -18,6 +17,6 @@ def share_key(config: RunConfig) -> str | None:
         train.lr_scheduler_type == "constant_with_warmup" and (train.warmup_steps == 0 or train.warmup_steps >= 1)
     )
     selects = train.load_best_model_at_end or train.early_stopping_patience is not None
-    if not without_total or selects or PeftMethod.from_config(config.peft).method == "none":
+    if not without_total or selects or not config.makes_steps:
         return None
     return dataclasses.replace(config, train=dataclasses.replace(train, epochs=1.0)).content_hash()

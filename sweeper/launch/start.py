@@ -26,6 +26,7 @@ from sweeper.launch.waiting_room import WaitingRoom
 from sweeper.launch.watchdog import Watchdog
 from sweeper.launch.worker import TRAINER
 from sweeper.search.study import Sweep
+from sweeper.tracking.mlflow_fields import report_tags
 
 DEMO_WARNING = "DEMO DATA: generated sentences, not the real task. The figures compare with no published ones."
 
@@ -72,7 +73,7 @@ def announce(sweep: Sweep, runs: Runs, plan: SlotPlan, progress: Progress) -> No
     before = f" ({sweep.num_finished} of {sweep.num_trials} trials are finished)" if sweep.num_finished else ""
     runs_to_train = f"{progress.total} run{'s' * (progress.total != 1)}"
     progress.say(f"{sweep.name}: {runs_to_train}{before}, {plan.description}, data: {data.source}", style="bold")
-    for note in sweep.space.notes:
+    for note in sweep.notes:
         progress.say(note)
     if number := sweep.num_left_failed:
         left = f"{number} failed trial{'s are' if number > 1 else ' is'} left alone"
@@ -89,7 +90,7 @@ def open_books(sweep: Sweep) -> Books:
         "cells": json.dumps(sweep.cells), "replicates": str(sweep.base.replicates),
         "objective": ",".join(sweep.objectives), "objective_std": str(sweep.search.objective_std),
         "confirm_seeds": str(sweep.search.num_fresh_seeds(len(sweep.space.seeds))),
-        "tune_per_cell": json.dumps(sweep.search.tune_per_cell),
+        "tune_per_cell": json.dumps(sweep.search.tune_per_cell), **report_tags(base.to_dict()),
     }  # fmt: skip
     if sweep.record is not None and sweep.record.drift:
         tags["drift"] = json.dumps(sweep.record.drift)

@@ -18,7 +18,8 @@ def texts_of(source: DataSource, task: TaskConfig) -> dict[str, Text]:
         return dict.fromkeys(SPLITS, DEMO)
     if source.kind is Source.HUB:
         return dict.fromkeys(SPLITS, UNKNOWN)
-    return {split: _text(source, task, split) for split in SPLITS}
+    train = _text(source, task, "train")
+    return {"train": train, "test": _text(source, task, "test") if "test" in source.files else train}
 
 
 def _text(source: DataSource, task: TaskConfig, split: str) -> Text:

@@ -28,7 +28,7 @@ from sweeper.launch.pipe_control import Message, PipeControl
 from sweeper.tracking.run_folder import Reason
 from sweeper.training.failure import described, is_disk_full, one_line
 
-TRAINER = "sweeper.training.loop:train_group"
+TRAINER = "sweeper.training.trainers:train_group"
 GRACE_S = 5.0  # for a worker to leave after SIGTERM, before it is killed
 
 Trainer = Callable[..., None]

@@ -17,7 +17,8 @@ from sweeper.peft_method import PeftMethod
 # Of English, by OpenAI's rule of thumb ("one token is about four characters"); the embedded model's
 # tokenizer has 4.0 on SST-2.
 CHARACTERS_PER_TOKEN = 4.0
-SPECIAL_TOKENS = 2  # around an encoder's text
+SPECIAL_TOKENS = 2  # around an encoder's text, or a block of running text
+RUNNING_TEXT = "language_modeling"
 WIDTH_STEP = 32  # as in `training.packing`: rows are padded to a multiple of it
 
 
@@ -54,15 +55,20 @@ class Workload:
 def workload(config: RunConfig, shape: Shape, size: DataSize, texts: Mapping[str, Text]) -> Workload:
     """`texts`: of the splits `train` and `test`."""
     method, train = PeftMethod.from_config(config.peft), config.train
-    steps = num_steps(config, size)
+    blocks = blocks_of(config.task, texts["train"])
+    steps = num_steps(config, size, blocks)
     lengths = lengths_of(config, texts["train"], with_answer=True)
     micro = math.ceil(train.batch_size / train.gradient_accumulation_steps)
     rows = num_rows(micro, lengths, train.row_tokens) if _packs(config) else micro
     tokens = steps * (train.batch_size * lengths.own + train.gradient_accumulation_steps * rows * lengths.prefix)
     evaluated = num_evaluations(config, size) * _evaluation_tokens(config, texts["train"], size.selection)
+    evaluated += max(1, num_evaluations(config, size)) * _evaluation_tokens(
+        config, texts["train"], fit_rows(config, size)
+    )
     evaluated += _evaluation_tokens(config, texts["test"], size.test)
     trainable = trainable_parameters(method, shape)
-    reads = lengths.own if config.task.loss_on is LossOn.ALL else answer_tokens(config.task)
+    reads_all = config.task.loss_on is LossOn.ALL or config.task.type == RUNNING_TEXT
+    reads = lengths.own if reads_all else answer_tokens(config.task)
     return Workload(
         steps=steps,
         train_tokens=tokens,
@@ -77,17 +83,17 @@ def workload(config: RunConfig, shape: Shape, size: DataSize, texts: Mapping[str
     )
 
 
-def num_steps(config: RunConfig, size: DataSize) -> int:
-    """Of the optimiser, as `training.run` counts them."""
+def num_steps(config: RunConfig, size: DataSize, blocks: int = 1) -> int:
+    """Of the optimiser, as `training.run` counts them; `blocks`: examples that a row becomes."""
     train = config.train
-    if config.peft.get("method", "none") == "none":
+    if not config.makes_steps:
         return 0
-    steps = max(math.ceil(train.epochs * steps_per_epoch(config, size)), train.min_steps)
+    steps = max(math.ceil(train.epochs * steps_per_epoch(config, size, blocks)), train.min_steps)
     return steps if train.max_steps is None else min(steps, train.max_steps)
 
 
-def steps_per_epoch(config: RunConfig, size: DataSize) -> int:
-    return math.ceil(train_rows(config, size) / config.train.batch_size)
+def steps_per_epoch(config: RunConfig, size: DataSize, blocks: int = 1) -> int:
+    return math.ceil(train_rows(config, size) * blocks / config.train.batch_size)
 
 
 def train_rows(config: RunConfig, size: DataSize) -> int:
@@ -95,12 +101,17 @@ def train_rows(config: RunConfig, size: DataSize) -> int:
     return size.train if asked == FULL else min(int(asked), size.train)
 
 
-def num_evaluations(config: RunConfig, size: DataSize) -> int:
+def fit_rows(config: RunConfig, size: DataSize) -> int:
+    """Training rows that are measured whenever the selection split is, and once at the end where there is none."""
+    return train_rows(config, size) if config.task.score_train else 0
+
+
+def num_evaluations(config: RunConfig, size: DataSize, blocks: int = 1) -> int:
     """Of the selection split: as often as `train.eval_every` says, and once at the end."""
-    train, steps = config.train, num_steps(config, size)
+    train, steps = config.train, num_steps(config, size, blocks)
     if not size.selection:
         return 0
-    every = steps_per_epoch(config, size) if train.eval_every == "epoch" else train.eval_every
+    every = steps_per_epoch(config, size, blocks) if train.eval_every == "epoch" else train.eval_every
     return 1 + (0 if train.eval_every == "end" else steps // int(every))
 
 
@@ -110,6 +121,9 @@ def lengths_of(config: RunConfig, text: Text, *, with_answer: bool) -> Lengths:
     if not _packs(config):
         cut = [min(length / CHARACTERS_PER_TOKEN + SPECIAL_TOKENS, task.max_length) for length in _both(text)]
         return Lengths(0.0, *cut)
+    if task.type == RUNNING_TEXT:
+        text_tokens = [text.mean / CHARACTERS_PER_TOKEN / blocks_of(task, text), text.longest / CHARACTERS_PER_TOKEN]
+        return Lengths(0.0, *(min(length + SPECIAL_TOKENS, task.max_length) for length in text_tokens))
     before, _, rest = task.prompt.user.partition("{")
     prefix = (len(task.prompt.system) + len(before)) / CHARACTERS_PER_TOKEN
     template = len(rest.partition("}")[2]) / CHARACTERS_PER_TOKEN
@@ -117,6 +131,13 @@ def lengths_of(config: RunConfig, text: Text, *, with_answer: bool) -> Lengths:
     room = max(1.0, task.max_length - prefix)
     own = [min(length / CHARACTERS_PER_TOKEN + template + answer, room) for length in _both(text)]
     return Lengths(prefix, *own)
+
+
+def blocks_of(task: TaskConfig, text: Text) -> int:
+    """Examples that a row of mean length becomes: running text is cut, where another task's is one example."""
+    if task.type != RUNNING_TEXT:
+        return 1
+    return max(1, math.ceil(text.mean / CHARACTERS_PER_TOKEN / (task.max_length - SPECIAL_TOKENS)))
 
 
 def answer_tokens(task: TaskConfig) -> float:
@@ -142,7 +163,7 @@ def _both(text: Text) -> tuple[float, float]:
 
 
 def _evaluation_tokens(config: RunConfig, text: Text, examples: int) -> float:
-    lengths = lengths_of(config, text, with_answer=False)
+    lengths, examples = lengths_of(config, text, with_answer=False), examples * blocks_of(config.task, text)
     rows = num_rows(examples, lengths, config.train.row_tokens) if _packs(config) else 0
     return examples * lengths.own + rows * lengths.prefix
 

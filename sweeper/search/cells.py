@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from hydra.core.config_loader import ConfigLoader
@@ -15,7 +15,7 @@ from hydra.core.override_parser.types import Override
 
 from sweeper import peft_method
 from sweeper.checks import ConfigError
-from sweeper.config import RunConfig
+from sweeper.config import Architecture, RunConfig
 from sweeper.search import conditions
 from sweeper.search import overrides as command_line
 from sweeper.search.compose import Composer
@@ -24,7 +24,7 @@ from sweeper.search.custom import KEY as CUSTOM_KEY
 from sweeper.search.custom import CustomSpace
 from sweeper.search.grammar import read_axis
 from sweeper.search.options import SearchOptions
-from sweeper.search.parents import Parents, without
+from sweeper.search.parents import Parents, check_choice, without
 from sweeper.search.space import Axis, Cell, Dimension, Role, product
 from sweeper.search.typed import check_key
 
@@ -38,6 +38,7 @@ class Table:
     axes: Sequence[Axis]  # each after those of its condition
     fixed: Mapping[str, Any]  # single values that the config declares for a sweep
     notes: tuple[str, ...] = ()  # for a person: say, the axes of the command that mean nothing here
+    model: Mapping[str, Any] = field(default_factory=dict)  # the group's content
 
     @property
     def trains(self) -> bool:
@@ -74,17 +75,25 @@ class Table:
         return {axis.key: axis.dimension for axis in without(self.axes, absent) if axis.role is Role.SEARCH}
 
     def why_not(self, key: str) -> str:
-        """Why an axis means nothing to the method; empty where it does."""
+        """Why an axis means nothing to the method or the model; empty where it does."""
         if key.startswith("peft."):
             return "" if key.split(".")[1] in peft_method.keys(self.peft) else "has no such key"
+        is_classical = str(self.model.get("architecture")).lower() == Architecture.CLASSICAL.value
+        if key.startswith("model.options.") and not is_classical:
+            return "has no such key"
+        if key.startswith("train.") and is_classical:
+            return "is fitted in one go"
         is_of_training = key == "task.train_size" or key.startswith("train.")
         return "trains nothing" if is_of_training and not self.trains else ""
+
+    def _whose(self, key: str) -> str:
+        of_model = key.startswith("model.") or (key.startswith("train.") and self.trains)
+        return f"model={self.model.get('name')}" if of_model else f"peft={self.peft.get('name')}"
 
     def fitted(self) -> Table:
         """Without the axes that mean nothing to the method; a note says so of each."""
         reasons = {axis.key: why for axis in self.axes if (why := self.why_not(axis.key))}
-        name = self.peft.get("name")
-        notes = [f"peft={name} {why}: {key} does not multiply its runs" for key, why in reasons.items()]
+        notes = [f"{self._whose(key)} {why}: {key} does not multiply its runs" for key, why in reasons.items()]
         return replace(self, axes=without(self.axes, set(reasons)), notes=tuple(notes))
 
 
@@ -137,16 +146,16 @@ class TableReader:
     def _tables(self, choices: Mapping[str, str]) -> Iterator[Table]:
         """A declared axis over a config group opens new compositions, which may declare axes of their own."""
         declared = self._declared(choices)
-        for override, when in declared:
-            if command_line.is_group(override.key_or_group, self.loader):
-                if when:
-                    raise ConfigError(f"{PARAMS}.{override.key_or_group}", "when", "a config group takes no condition",
-                                      "put the condition on the axes that belong to its choices")  # fmt: skip
-                swept = override.is_sweep_override()
-                values = read_axis(override, is_group=True).values() if swept else [override.value()]
-                for value in values:
-                    yield from self._tables({**choices, override.key_or_group: str(value)})
-                return
+        groups = {override.key_or_group: (override, when) for override, when in declared
+                  if command_line.is_group(override.key_or_group, self.loader)}  # fmt: skip
+        if groups:
+            key = next((key for key, (_, when) in groups.items() if not when.keys() & groups.keys()), None)
+            if key is None:
+                raise ConfigError(f"{PARAMS}.{next(iter(groups))}.when", ", ".join(groups),
+                                  "these conditions go round in a circle", "drop one")  # fmt: skip
+            for value in self._choices(*groups[key], choices):
+                yield from self._tables({**choices, key: str(value)})
+            return
         axes = [_with_condition(read_axis(override, is_group=False), when)
                 for override, when in declared if override.is_sweep_override() or when]  # fmt: skip
         axes += [axis for axis in self.axes if not axis.is_group]
@@ -155,8 +164,23 @@ class TableReader:
         composition = self.composer.composition(choices)
         by_key = {axis.key: axis for axis in axes}
         settled = Parents(self.loader, composition, fixed, by_key, self.given).settled()
-        peft = composition.tree.get("peft")
-        yield Table(choices, peft if isinstance(peft, Mapping) else {}, settled, fixed)
+        peft, model = (content if isinstance(content := composition.tree.get(group), Mapping) else {}
+                       for group in ("peft", "model"))  # fmt: skip
+        yield Table(choices, peft, settled, fixed, model=model)
+
+    def _choices(self, override: Override, when: When, choices: Mapping[str, str]) -> list[Any]:
+        """Of one group: those declared; where its condition does not hold, the one that it has anyway."""
+        key = override.key_or_group
+        settled = self.composer.composition(choices).choices
+        for parent, wanted in when.items():
+            if not command_line.is_group(parent, self.loader):
+                raise ConfigError(f"{PARAMS}.{key}.when", parent, "a config group hangs on other config groups only",
+                                  "put the condition on the axes that belong to its choices")  # fmt: skip
+            for choice in wanted:
+                check_choice(f"{PARAMS}.{key}.when.{parent}", parent, choice, self.loader)
+        if not all(settled.get(parent, "null") in map(str, wanted) for parent, wanted in when.items()):
+            return [settled.get(key, "null")]
+        return read_axis(override, is_group=True).values() if override.is_sweep_override() else [override.value()]
 
     def _declared(self, choices: Mapping[str, str]) -> list[tuple[Override, When]]:
         """What the configs declare and the command line leaves, each with its condition."""

@@ -16,7 +16,7 @@ from hydra.core.config_store import ConfigStore
 from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 
-from sweeper import optimizer_names
+from sweeper import classical_options, optimizer_names
 from sweeper.checks import ConfigError, suggestion
 from sweeper.config import RunConfig
 from sweeper.metrics import NEITHER, TASK_METRICS, all_metrics, headline
@@ -138,6 +138,7 @@ def typed_config(tree: Mapping[str, Any]) -> RunConfig:
             raise ConfigError(f"peft.{key}", value, "must be a number")
     PeftMethod.from_config(config.peft)
     optimizer_names.check(config.train)
+    classical_options.check(config)
     check_report(config.report)
     check_objective("train.metric_for_best_model", config.metric_for_best_model, config.task.type)
     return config

@@ -16,7 +16,7 @@ from typing import Any
 
 from sweeper import mini
 from sweeper.checks import ConfigError, suggestion
-from sweeper.config import ModelConfig, RunConfig
+from sweeper.config import Architecture, ModelConfig, RunConfig
 from sweeper.peft_method import PeftMethod
 
 # `model_type` of architectures whose files name the weights exactly as the loaded model names its modules.
@@ -42,6 +42,8 @@ def check(config: RunConfig) -> None:
 
 def missing(model: ModelConfig) -> str:
     """Why the model can't be loaded on this machine as it is; nothing where it can, or where only the hub knows."""
+    if model.architecture is Architecture.CLASSICAL:
+        return ""  # there is nothing to load
     offline = os.environ.get("HF_HUB_OFFLINE", "").upper() in ("1", "ON", "YES", "TRUE")
     if not offline or _local_folder(model) is not None or Path(str(model.hub_id)).is_dir() or _cached(model):
         return ""
@@ -80,17 +82,30 @@ def _snapshots(model: ModelConfig) -> Iterator[Path]:
     return snapshots.glob("*/config.json")
 
 
-def _check_targets(method: PeftMethod, matrices: Mapping[str, tuple[int, ...]]) -> None:
+def adapted(model: ModelConfig, wanted: object) -> set[str]:
+    """The modules that target modules name; empty where the model's files do not tell."""
+    folder = _local_folder(model)
+    architecture = _json(folder / "config.json") if folder else {}
+    if folder is None or architecture.get("model_type") not in NAMED_ALIKE or "quantization_config" in architecture:
+        return set()
+    return _adapted(wanted, _matrices(folder))
+
+
+def _adapted(wanted: object, matrices: Mapping[str, tuple[int, ...]]) -> set[str]:
     """By PEFT's own rule: a list names the ends of modules, a text is a pattern of whole names."""
+    if wanted == "all-linear":
+        return {name for name in matrices if not name.endswith(NOT_ADAPTED)}
+    if isinstance(wanted, str):
+        return {name for name in matrices if _matches(wanted, name)}
+    ends = wanted if isinstance(wanted, list | tuple) else ()
+    return {name for name in matrices if any(f".{name}".endswith(f".{end}") for end in ends)}
+
+
+def _check_targets(method: PeftMethod, matrices: Mapping[str, tuple[int, ...]]) -> None:
     wanted = method.options.get("target_modules")
     if method.method != "adapter" or not wanted or not matrices:
         return
-    if wanted == "all-linear":
-        adapted = [name for name in matrices if not name.endswith(NOT_ADAPTED)]
-    elif isinstance(wanted, str):
-        adapted = [name for name in matrices if _matches(wanted, name)]
-    else:
-        adapted = [name for name in matrices if any(f".{name}".endswith(f".{end}") for end in wanted)]
+    adapted = _adapted(wanted, matrices)
     if not adapted:
         names = sorted({name.rpartition(".")[2] for name in matrices})
         fix = f"write a list: [{wanted}]" if wanted in names else suggestion(str(wanted).strip("[]'"), names)

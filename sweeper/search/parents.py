@@ -53,7 +53,7 @@ class Parents:
     def _own_values(self, child: Axis, key: str, wanted: Sequence[Any]) -> tuple[Any, ...]:
         try:
             if command_line.is_group(key, self.loader):
-                return tuple(self._choice(key, value) for value in wanted)
+                return tuple(check_choice(key, key, value, self.loader) for value in wanted)
             if key not in self.axes:
                 return tuple(self._plain_value(key, value) for value in wanted)
             if child.role is Role.DESIGN and self.axes[key].role is not Role.DESIGN:
@@ -63,13 +63,6 @@ class Parents:
         except ConfigError as error:
             where = f"{PARAMS}.{child.key}.when"
             raise ConfigError(where, f"{error.key}: {error.value}", error.rule, error.fix) from error
-
-    def _choice(self, group: str, wanted: Any) -> str:
-        options = self.loader.get_group_options(group, ObjectType.CONFIG)
-        if str(wanted) not in options:
-            fix = suggestion(str(wanted), options) or f"choices: {', '.join(options)}"
-            raise ConfigError(group, wanted, "no such choice", fix)
-        return str(wanted)
 
     def _plain_value(self, key: str, wanted: Any) -> Any:
         """As it is written, which is how a plan shows it."""
@@ -103,6 +96,15 @@ class Parents:
             return self.composition.choices.get(key) in allowed
         value = self.fixed[key] if key in self.fixed else self.composition.value(key)
         return is_among(value_of(key, value, RunConfig), [value_of(key, item, RunConfig) for item in allowed])
+
+
+def check_choice(key: str, group: str, wanted: Any, loader: ConfigLoader) -> str:
+    """Raises ConfigError under `key` for a choice that the group does not have."""
+    options = loader.get_group_options(group, ObjectType.CONFIG)
+    if str(wanted) not in options:
+        raise ConfigError(key, wanted, "no such choice", suggestion(str(wanted), options)
+                          or f"choices: {', '.join(options)}")  # fmt: skip
+    return str(wanted)
 
 
 def without(axes: Sequence[Axis], absent: set[str]) -> list[Axis]:

@@ -31,7 +31,7 @@ def _lines(sweep: Sweep) -> Iterator[str]:
     for data in sweep.data.summaries():
         yield f"  data    {data}"
     yield from _missing_models(sweep)
-    for note in space.notes:
+    for note in sweep.notes:
         yield f"  note    {note}"
     yield f"  output  {sweep.base.output_dir}"
     yield ""

@@ -98,7 +98,10 @@ def _try(search: SearchOptions) -> None:
 
 
 def check_evaluations(search: SearchOptions, config: RunConfig) -> None:
-    """Raises ConfigError where a run has no evaluations to be pruned by."""
+    """Raises ConfigError where a run has no evaluation to be judged by, or none to be pruned by."""
+    if not config.task.selection_size:
+        raise ConfigError("task.selection_size", 0, f"a sweep judges its trials by {search.objectives[0]}, on rows "
+                          "that are held out", "task.selection_size=1000, say")  # fmt: skip
     if prunes_by(search.pruner) == "step" and config.train.eval_every == "end":
         raise ConfigError("train.eval_every", "end", "pruning needs evaluations during training",
                           "train.eval_every=epoch")  # fmt: skip

@@ -32,7 +32,8 @@ RUNNING, COMPLETE, FAILED, KILLED = "RUNNING", "COMPLETE", "FAILED", "KILLED"  #
 DATA_VARIABLE = "SWEEPER_DATA"
 # Where a sweep is kept, how it is run and how far it goes: with another value of these it is the same command.
 _NOT_OF_THE_COMMAND = ("hydra.sweeper.n_trials", "hydra.sweeper.max_failures", "plan", "retry_failed", "resume",
-                       "budget", "hydra.launcher", "hydra/launcher", "tracking_uri", "output_dir")  # fmt: skip
+                       "budget", "report", "hydra.launcher", "hydra/launcher", "tracking_uri",
+                       "output_dir")  # fmt: skip
 _NEVER_AGAIN = ("resume", "plan", "retry_failed")  # said once, not to be said again by a resume
 _KEYS = (
     {"sweep_id", "content_id", "name", "state", "created", "started", "trials", "finished", "drift", "code"},

@@ -25,6 +25,7 @@ from sweeper.search.options import LauncherOptions, SearchOptions
 from sweeper.search.pruning import prunes_by
 from sweeper.search.record import SWEEPS, SweepRecord, content_of, digest
 from sweeper.search.space import Cell, Space, abbreviated
+from sweeper.search.start_from import Starts
 from sweeper.search.trial import RunResult, TrialRuns
 from sweeper.search.trials import Opened, Trials
 from sweeper.tracking.claim import Claim, claimed
@@ -46,6 +47,7 @@ class Sweep:
     launcher: LauncherOptions
     composer: Composer
     data: DataCheck  # the sources of all cells; other data is another sweep
+    starts: Starts = field(default_factory=Starts)
     is_single: bool = False
     record: SweepRecord | None = None  # sweep.json, see `search.drift.begin`
     run_ids: list[str] = field(default_factory=list)  # told by this process
@@ -84,6 +86,11 @@ class Sweep:
     def fresh_seeds(self) -> tuple[int, ...]:
         """On which the best point of a cell of several points is run again."""
         return confirmation.fresh_seeds(self.search, self.space.seeds)
+
+    @property
+    def notes(self) -> list[str]:
+        """For a person, before it starts."""
+        return [*self.space.notes, *self.starts.notes]
 
     @property
     def cells(self) -> list[dict[str, Any]]:
@@ -150,7 +157,8 @@ class Sweep:
         return cell.is_finite and self.num_points(cell) == cell.num_points
 
     def config(self, cell: Cell, point: Mapping[str, Any]) -> RunConfig:
-        return self.composer.composition(cell.choices).config({**cell.fixed, **cell.design, **point})
+        values = {**cell.fixed, **cell.design, **point}
+        return self.starts.settled(self.composer.composition(cell.choices).config(values))
 
     def __enter__(self) -> Sweep:
         """The first moment that writes to disk. Raises ConfigError when another process runs the same sweep."""

@@ -13,7 +13,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from sweeper.config import Source, flatten
+from sweeper.config import FULL, Source, flatten
 from sweeper.tracking.run_folder import RunIdentity
 
 # Tags of our own. `analysis` reads them by these names (tests/unit/analysis checks that they agree).
@@ -25,7 +25,9 @@ DATA_SOURCE, DATA_DIGEST, DEMO = "sweeper.data.source", "sweeper.data.digest", "
 MARK = "sweeper.mark"  # of a sweep: JSON of the process that runs it
 IRREGULAR = "sweeper.irregular"
 INFINITE = "sweeper.infinite."  # + metric name: MLflow has no infinity, the point is NaN there
+REPORT = "sweeper.report."  # what the table of a sweep, or of a run by itself, shall show
 RUN, SWEEP = "run", "sweep"  # the values of KIND
+_OF_THE_TABLE = ("report", "scale", "scales")  # keys of the config that are no parameter of a run
 
 MLFLOW_STATUS = {
     "UNFINISHED": "RUNNING", "COMPLETE": "FINISHED", "FAILED": "FAILED", "KILLED": "KILLED",
@@ -73,7 +75,15 @@ def _add_points(batch: Batch, event: Mapping[str, Any]) -> None:
 
 def params(config: Mapping[str, Any], *, max_length: int) -> dict[str, str]:
     """The flat config under its dotted keys, spelled as on the command line (`null`, `true`, `0.001`)."""
-    return {key: _fit(_spell(value), max_length, "config.yaml") for key, value in flatten(config).items()}
+    of_the_run = {key: value for key, value in config.items() if key not in _OF_THE_TABLE}
+    return {key: _fit(_spell(value), max_length, "config.yaml") for key, value in flatten(of_the_run).items()}
+
+
+def report_tags(config: Mapping[str, Any]) -> dict[str, str]:
+    """Of `report` and `scale`, without the prefix `sweeper.`."""
+    report = config.get("report", {})
+    wanted = {f"report.{key}": json.dumps(report.get(key, []), ensure_ascii=False) for key in ("columns", "published")}
+    return {**wanted, "scale": config.get("scale", FULL)}
 
 
 def run_tags(identity: RunIdentity, *, max_length: int) -> dict[str, str]:
@@ -100,6 +110,7 @@ def run_tags(identity: RunIdentity, *, max_length: int) -> dict[str, str]:
         "sweeper.code_version": code.get("version"),
         "sweeper.git.dirty": _spell(code["dirty"]) if code.get("dirty") is not None else None,
         "sweeper.versions": json.dumps(code.get("versions", {})),
+        **(_own_report(identity) if identity.sweep_id is None else {}),
         **{f"{SWEEP_MEMBER}{sweep_id}": json.dumps(place) for sweep_id, place in identity.places.items()},
     }
     if is_demo(identity):
@@ -107,9 +118,13 @@ def run_tags(identity: RunIdentity, *, max_length: int) -> dict[str, str]:
     return fit_tags({key: value for key, value in tags.items() if value is not None}, max_length=max_length)
 
 
+def _own_report(identity: RunIdentity) -> dict[str, str]:
+    return {f"sweeper.{key}": value for key, value in report_tags(identity.config).items() if value not in ("[]", FULL)}
+
+
 def fit_tags(tags: Mapping[str, str], *, max_length: int) -> dict[str, str]:
     """What tables are made of stays whole; of the rest, a longer text is in the run's folder."""
-    whole = {key: value for key, value in tags.items() if key == CELL or key.startswith(SWEEP_MEMBER)}
+    whole = {key: value for key, value in tags.items() if key == CELL or key.startswith((SWEEP_MEMBER, REPORT))}
     fitted = {key: _fit(value, max_length, "the run's folder") for key, value in tags.items() if key not in whole}
     return fitted | spread_tags(whole, max_length=max_length)
 
@@ -121,6 +136,12 @@ def spread_tags(tags: Mapping[str, str], *, max_length: int) -> dict[str, str]:
         pieces = [value[start : start + max_length] for start in range(0, len(value), max_length)] or [""]
         spread |= {f"{key}.{number}" if number else key: piece for number, piece in enumerate(pieces)}
     return spread
+
+
+def blanks(known: Iterable[str], tags: Mapping[str, str]) -> dict[str, str]:
+    """Empties what is left over where a value that was spread before is now shorter."""
+    parts = {name: name.rpartition(".") for name in known if name not in tags}
+    return {name: "" for name, (key, _, number) in parts.items() if key in tags and number.isdecimal()}
 
 
 def is_demo(identity: RunIdentity) -> bool:

@@ -12,11 +12,12 @@ import datetime
 import json
 import logging
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from sweeper.tracking import mlflow_fields as fields
+from sweeper.tracking import serving_model
 from sweeper.tracking.atomic_json import read_json
 from sweeper.tracking.experiments import Experiments
 from sweeper.tracking.link_tree import link_tree
@@ -32,14 +33,20 @@ if TYPE_CHECKING:
 
 _log = logging.getLogger(__name__)
 
+Inputs = Callable[[Mapping[str, Any]], Sequence[str]]
+
 SPLITS = ("train", "selection", "test")
 # A server outage or a locked database: the run folder keeps the events, the next call sends them.
 _TRANSIENT = frozenset({"TEMPORARILY_UNAVAILABLE", "INTERNAL_ERROR", "REQUEST_LIMIT_EXCEEDED"})
 
 
 class MlflowView:
-    def __init__(self, tracking_uri: str | None, output_dir: Path | str) -> None:
-        """Imports MLflow and opens the store, making it where there is none. Raises ConfigError."""
+    def __init__(self, tracking_uri: str | None, output_dir: Path | str, inputs: Inputs | None = None) -> None:
+        """Imports MLflow and opens the store, making it where there is none. Raises ConfigError.
+
+        `inputs`: of a run's config, the columns that its task reads; without it no run gets a model to serve.
+        """
+        self._inputs = inputs
         self.output_dir = Path(output_dir)
         self.tracking_uri = tracking_uri or default_uri(self.output_dir)
         self._opened_s = time.time()
@@ -61,7 +68,7 @@ class MlflowView:
         """The parent run's id, found again when the sweep is resumed.
 
         It lies in the experiment of `task`, or of the task ensured first. Tags get the prefix `sweeper.`;
-        tables read `cells` (JSON list of all design cells), `replicates` and `objective` from them.
+        tables read `cells` (JSON list of all design cells), `replicates`, `objective` and the report from them.
         """
         from mlflow.entities import Param, RunTag
 
@@ -76,6 +83,7 @@ class MlflowView:
             parent: str = self._client.create_run(experiment, tags=fixed | own, run_name=name).info.run_id
         else:
             parent = found.info.run_id
+            own |= fields.blanks(found.data.tags, own)
             self._client.update_run(parent, status="RUNNING")
         flat = fields.params(self._redactor.json(dict(params)), max_length=fields.limits()["param"])
         known = found.data.params if found else {}  # a raised n_trials must not clash with the first start's
@@ -210,8 +218,20 @@ class MlflowView:
             self._client.log_artifacts(run_id, str(folder.artifacts))
         if finished["traceback"]:
             self._client.log_text(run_id, self._redactor.text(finished["traceback"]), "traceback.txt")
+        if self._inputs is not None and finished["state"] == RunState.COMPLETE:
+            self._log_serving(folder, published, self._inputs(folder.identity.config))
         status = fields.MLFLOW_STATUS[finished["state"]]
         self._client.set_terminated(run_id, status, end_time=int(finished["time"] * 1000))
+
+    def _log_serving(self, folder: RunFolder, published: Published, inputs: Sequence[str]) -> None:
+        assert published.mlflow_run_id is not None
+        for name, content in serving_model.files(folder, published.mlflow_run_id, inputs).items():
+            if published.artifact_uri.startswith("/"):
+                path = Path(published.artifact_uri) / serving_model.FOLDER / name
+                path.parent.mkdir(exist_ok=True)
+                path.write_text(content, encoding="utf-8")
+            else:
+                self._client.log_text(published.mlflow_run_id, content, f"{serving_model.FOLDER}/{name}")
 
     def _closing_tags(self, folder: RunFolder) -> dict[str, str]:
         """The irregular texts as a tag, where they fit: a table then needs no artifact."""

@@ -1,4 +1,4 @@
-"""The pictures of one run: its loss curve and its confusion matrix, as PNG.
+"""The pictures of one run, as PNG: its curves, its confusion matrix, how far its training moved each weight.
 
 Drawn on matplotlib's Figure and Agg canvas: pyplot would keep every figure and ask for a display.
 """
@@ -35,12 +35,50 @@ def loss_curve(events: Sequence[Mapping[str, Any]], path: Path, *, title: str = 
         axes.legend(frameon=False)
     if not len(train[0]) and not len(evaluated[0]):
         axes.text(0.5, 0.5, "no finite loss was logged", ha="center", color=GREY, transform=axes.transAxes)
-    axes.set_xlabel("optimiser step")
-    axes.set_ylabel("loss (nats)")
-    axes.xaxis.set_major_locator(MaxNLocator(integer=True))
     axes.set_ylim(bottom=0 if _near_zero(train, evaluated) else None)
-    axes.grid(axis="y", color="#e5e7eb", linewidth=0.8)
+    _over_steps(axes, "loss (nats)")
     _finish(figure, axes, title, path)
+
+
+def learning_curves(events: Sequence[Mapping[str, Any]], path: Path, *, measures: Sequence[str]) -> None:
+    """A panel for each of these metrics: on the training rows (fit/) and on the selection split (eval/) over steps.
+
+    Writes nothing where no metric was measured twice.
+    """
+    splits = {"training rows": "fit", "selection": "eval"}
+    curves = {name: {label: _points(events, f"{split}/{name}") for label, split in splits.items()} for name in measures}
+    panels = [name for name in measures if any(len(curve[0]) > 1 for curve in curves[name].values())]
+    if not panels:
+        return
+    figure = Figure(figsize=(4.8 * len(panels), 3.6), layout="constrained")
+    for number, name in enumerate(panels, start=1):
+        axes = figure.add_subplot(1, len(panels), number)
+        for (label, curve), color in zip(curves[name].items(), (BLUE, ORANGE), strict=True):
+            if len(curve[0]):
+                axes.plot(*curve, color=color, linewidth=1.6, marker="o", markersize=3.5, label=label)
+        axes.legend(frameon=False)
+        _over_steps(axes, name.replace("_", " "))
+    _save(figure, path)
+
+
+def weight_updates(norms: Mapping[tuple[int | None, str], float | None], path: Path) -> None:
+    """Heat map of ||dW|| / ||W|| by layer (None: outside the layers) and module; what has none is grey."""
+    layers = sorted({layer for layer, _ in norms if layer is not None})
+    rows: list[int | None] = [*layers, *([None] if any(layer is None for layer, _ in norms) else [])]
+    modules = list(dict.fromkeys(module for _, module in norms))
+    shown = np.full((len(rows), len(modules)), np.nan)
+    for (layer, module), norm in norms.items():
+        shown[rows.index(layer), modules.index(module)] = np.nan if norm is None else norm
+    figure = Figure(figsize=(2.8 + 0.55 * len(modules), 2.6 + 0.28 * len(rows)), layout="constrained")
+    axes = figure.add_subplot()
+    axes.set_facecolor("#e5e7eb")
+    image = axes.imshow(shown, cmap="viridis", aspect="auto", vmin=0)
+    figure.colorbar(image, ax=axes, label="‖ΔW‖ / ‖W‖")
+    axes.set_xticks(range(len(modules)), modules, rotation=60, ha="right", rotation_mode="anchor", fontsize=8)
+    axes.set_yticks(range(len(rows)), ["outside" if layer is None else str(layer) for layer in rows], fontsize=8)
+    axes.set_ylabel("layer")
+    axes.tick_params(length=0)
+    _save(figure, path)
 
 
 def confusion_matrix(matrix: np.ndarray, labels: Sequence[str], path: Path, *, title: str = "") -> None:
@@ -80,10 +118,27 @@ def _near_zero(*curves: tuple[np.ndarray, np.ndarray]) -> bool:
     return bool(len(values)) and float(values.min()) >= 0 and float(values.min()) < 0.5 * float(values.max())
 
 
+def _over_steps(axes: Axes, quantity: str) -> None:
+    axes.set_xlabel("optimiser step")
+    axes.set_ylabel(quantity)
+    axes.xaxis.set_major_locator(MaxNLocator(integer=True))
+    axes.grid(axis="y", color="#e5e7eb", linewidth=0.8)
+    _open(axes)
+
+
+def _open(axes: Axes) -> None:
+    """Without a frame above and to the right."""
+    for side in ("top", "right"):
+        axes.spines[side].set_visible(False)
+
+
 def _finish(figure: Figure, axes: Axes, title: str, path: Path) -> None:
     if title:
         axes.set_title(title, fontsize=10, loc="left", color="#111827")
-    for side in ("top", "right"):
-        axes.spines[side].set_visible(False)
+    _open(axes)
+    _save(figure, path)
+
+
+def _save(figure: Figure, path: Path) -> None:
     FigureCanvasAgg(figure)
     figure.savefig(path, format="png", dpi=130)

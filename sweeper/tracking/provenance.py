@@ -23,10 +23,10 @@ SOURCES = (
     "sweeper/training/**/*.py",  # the loop
     "tasks/**/*.py",  # prompts, splits, scores, and the sentences of the demo data
     "sweeper/config.py", "sweeper/train_config.py", "sweeper/task_config.py",  # defaults
-    "sweeper/peft_method.py", "sweeper/optimizer_names.py",
+    "sweeper/peft_method.py", "sweeper/optimizer_names.py", "sweeper/classical_options.py",
     "sweeper/mini/*.json", "sweeper/mini/*.safetensors",  # the embedded model; others are named by the config
 )  # fmt: skip
-DECIDING_PACKAGES = ("torch", "transformers", "peft", "bitsandbytes", "tokenizers", "safetensors")
+DECIDING_PACKAGES = ("torch", "transformers", "peft", "bitsandbytes", "tokenizers", "safetensors", "scikit-learn")
 
 
 def code_state(repository: Path = REPOSITORY) -> dict[str, Any]:

@@ -82,12 +82,21 @@ def refuse_key_value_prompts(config: PeftConfig) -> None:
                           "use PROMPT_TUNING or P_TUNING")  # fmt: skip
 
 
+def _linear_layers(base: BaseModel) -> list[str]:
+    """Names of the linear layers below the head."""
+    body = f"{base.model.base_model_prefix}."
+    return [name for name, layer in base.model.named_modules()
+            if isinstance(layer, nn.Linear) and name.startswith(body)]  # fmt: skip
+
+
 def _peft_config(base: BaseModel, method: PeftMethod) -> PeftConfig:
     assert method.type is not None
     task_type = "CAUSAL_LM" if base.key.head is None else HEADS[base.key.head.kind][1]
     options = dict(method.options)
     if PeftType(method.type) is PeftType.PROMPT_TUNING and options.get("prompt_tuning_init") == "TEXT":
         options.setdefault("tokenizer_name_or_path", base.key.location)
+    if options.get("target_modules") == "all-linear" and task_type == "QUESTION_ANS":
+        options["target_modules"] = _linear_layers(base)  # PEFT's own list has the head in it, which is trained whole
     try:
         config: PeftConfig = PEFT_TYPE_TO_CONFIG_MAPPING[PeftType(method.type)](task_type=task_type, **options)
     except (TypeError, ValueError) as error:

@@ -6,6 +6,7 @@ loop asks of a causal model: hidden states of packed rows, and logits at the pos
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
@@ -123,10 +124,11 @@ def load_base_model(key: BaseKey) -> BaseModel:
     """Raises ConfigError where the weights can't be had or can't be read as asked."""
     # Accelerate keeps one precision for the whole process; `BaseModel.autocast` says who computes under it.
     accelerator = Accelerator(mixed_precision="bf16" if _bf16_pays() else "no")
-    tokenizer = _load_tokenizer(key)
+    tokenizer = load_tokenizer(key)
     model, fresh = _load_weights(key, accelerator.device, pad=int(tokenizer.pad_token_id))
-    if fresh and key.head is None:
-        raise ConfigError("model", key.location, f"its files lack {len(fresh)} weights, the first {fresh[0]}")
+    if lacking := _lacking(model, fresh, has_head=key.head is not None):
+        raise ConfigError("model", key.location, f"its files lack {len(lacking)} weights of {type(model).__name__}, "
+                          f"the first {lacking[0]}")  # fmt: skip
     model.requires_grad_(False)
     model.eval()
     _prepare_quantized(model, Quantization(*key.quantization))
@@ -136,7 +138,17 @@ def load_base_model(key: BaseKey) -> BaseModel:
     return BaseModel(key, model, tokenizer, accelerator, fresh, *sizes)
 
 
-def _load_tokenizer(key: BaseKey) -> PreTrainedTokenizerBase:
+def _lacking(model: PreTrainedModel, fresh: Sequence[str], *, has_head: bool) -> list[str]:
+    """Weights that a checkpoint must bring: all but a head and what pools for it.
+
+    Some classes name their body otherwise than the checkpoint does (Llama's for question answering), which leaves all
+    of it random.
+    """
+    body = f"{model.base_model_prefix}."
+    return [name for name in fresh if not has_head or (name.startswith(body) and ".pooler." not in name)]
+
+
+def load_tokenizer(key: BaseKey) -> PreTrainedTokenizerBase:
     try:
         tokenizer: PreTrainedTokenizerBase = AutoTokenizer.from_pretrained(key.location, revision=key.revision)
     except (OSError, ValueError) as error:

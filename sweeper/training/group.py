@@ -9,6 +9,7 @@ from typing import Any
 
 from sweeper.config import RunConfig, run_config
 from sweeper.peft_method import PeftMethod
+from sweeper.tracking import earlier_adapter
 from sweeper.tracking.run_folder import RunFolder, RunState
 from sweeper.training.base_model import BaseKey, BaseModel
 from sweeper.training.checkpoint import steps_kept
@@ -116,6 +117,9 @@ class Group:
         peft = PeftMethod.from_config(config.peft)
         assert BaseKey.of(config, peft) == self.base.key, "runs of a group share their base model"
         self.method.add(index, peft, config.seed)
+        if peft.start_from is not None:
+            earlier = earlier_adapter.unchanged(peft.start_from, folder.path.parent, was=peft.start_digest)
+            self.method.start_from(index, earlier)
         splits = run_splits(config, digest=folder.identity.data["digest"])
         data = self.objective.prepare(config, load_task(config.task), splits)
         return Run(folder, config, index, data, self.method.parameters(index), self.control.memory_share)

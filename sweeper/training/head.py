@@ -62,7 +62,8 @@ class HeadObjective:
         (data,) = datas
         examples = data.parts[part].examples
         predictions: dict[int, Prediction] = {}
-        for chosen in _by_length(examples, limit=EVALUATION_TOKENS * self.memory_share):
+        lengths = [len(example.prompt) for example in examples]
+        for chosen in by_length(lengths, limit=EVALUATION_TOKENS * self.memory_share):
             batch = [examples[number] for number in chosen]
             logits = self._logits(batch, Lane(adapter_name(0), len(batch), _width(batch)))
             for number, example, row in zip(chosen, batch, logits.log_softmax(-1).tolist(), strict=True):
@@ -87,11 +88,11 @@ def _width(examples: Sequence[EncodedExample]) -> int:
     return max(len(example.prompt) for example in examples)
 
 
-def _by_length(examples: Sequence[EncodedExample], *, limit: float) -> list[list[int]]:
+def by_length(lengths: Sequence[int], *, limit: float) -> list[list[int]]:
     """Indices in batches of at most `limit` tokens, the longest first: what does not fit shows at once."""
     batches: list[list[int]] = []
-    for number in sorted(range(len(examples)), key=lambda number: -len(examples[number].prompt)):
-        width = len(examples[batches[-1][0]].prompt) if batches else 0
+    for number in sorted(range(len(lengths)), key=lambda number: -lengths[number]):
+        width = lengths[batches[-1][0]] if batches else 0
         if not batches or (len(batches[-1]) + 1) * width > limit:
             batches.append([])
         batches[-1].append(number)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, Protocol
 
 import yaml
@@ -13,10 +14,39 @@ from sweeper.metrics import HEADLINE
 from sweeper.tracking import pictures
 from sweeper.tracking.run_folder import RunState
 from sweeper.training import cost, weight_updates
-from sweeper.training.methods import Method
-from sweeper.training.objective import Objective, Part
+from sweeper.training.objective import Part
 from sweeper.training.run import Run
+from sweeper.training.weight_updates import WeightUpdate
 from tasks.task import Prediction
+
+
+class Sizes(Protocol):
+    """What tables say of a base model."""
+
+    @property
+    def num_parameters(self) -> int: ...
+
+    @property
+    def num_matrix_weights(self) -> int:
+        """That every token is multiplied by."""
+
+    @property
+    def is_trained(self) -> bool:
+        """Whether its own weights are what is trained."""
+
+
+class Kept(Protocol):
+    """See `methods.Method`."""
+
+    def updates(self, index: int) -> list[WeightUpdate]: ...
+
+    def save(self, index: int, artifacts: Path) -> None: ...
+
+
+class Predicting(Protocol):
+    """See `objective.Objective`."""
+
+    def predict(self, indices: Sequence[int], datas: Sequence[Any], part: Part) -> list[list[Prediction]]: ...
 
 
 @dataclass(frozen=True)
@@ -25,7 +55,7 @@ class Scored:
     values: Mapping[str, float]  # by full metric name
 
 
-def score(runs: Sequence[Run], objective: Objective[Any], part: Part) -> list[tuple[Run, Scored]]:
+def score(runs: Sequence[Run], objective: Predicting, part: Part) -> list[tuple[Run, Scored]]:
     """Predictions and metrics of these runs on one split, those without the split left out.
 
     A run whose weights or whose loss is not finite fails here, alone.
@@ -52,26 +82,11 @@ def score(runs: Sequence[Run], objective: Objective[Any], part: Part) -> list[tu
     return scored
 
 
-def score_fit(runs: Sequence[Run], objective: Objective[Any]) -> None:
+def score_fit(runs: Sequence[Run], objective: Predicting) -> None:
     """Points of the training rows, of the runs that want them (task.score_train) and have none at their step."""
     for run, fitted in score(_unscored(runs, Part.FIT), objective, Part.FIT):
         with run.alone():
             run.log(fitted.values)
-
-
-class Sizes(Protocol):
-    """What is said of a base model in tables."""
-
-    @property
-    def num_parameters(self) -> int: ...
-
-    @property
-    def num_matrix_weights(self) -> int:
-        """That every token is multiplied by."""
-
-    @property
-    def is_trained(self) -> bool:
-        """Whether its own weights are what is trained."""
 
 
 @dataclass(frozen=True)
@@ -79,8 +94,8 @@ class Finisher:
     """Judges runs at their end on the reporting split, once, and writes what they leave."""
 
     base: Sizes
-    method: Method
-    objective: Objective[Any]
+    method: Kept
+    objective: Predicting
 
     def __call__(self, runs: Sequence[Run]) -> None:
         for run in _sound(runs):

@@ -10,6 +10,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 
 import torch
 from torch import Tensor
@@ -68,8 +69,8 @@ def judge(
     """hidden [N, width], the reads of these examples one after another; `ends`: end-of-sequence tokens of each."""
     asked = _Questions.of(examples)
     device, num_candidates = hidden.device, len(asked.last)
-    before, target = torch.tensor(asked.before, device=device), torch.tensor(asked.target, device=device)
-    owner, last = torch.tensor(asked.owner, device=device), torch.tensor(asked.last, device=device)
+    places = partial(torch.tensor, dtype=torch.long, device=device)  # examples without candidates have none
+    before, target, owner, last = map(places, (asked.before, asked.target, asked.owner, asked.last))
     greedy, log_probs = _outcomes(model, hidden, before, target)
     scores = log_probs.new_zeros(num_candidates).index_add_(0, owner, log_probs)
     astray = torch.zeros(num_candidates, dtype=torch.long, device=device)

@@ -120,7 +120,7 @@ def _low_rank(path: str, layer: Any, adapter: str) -> WeightUpdate:
     weight = dequantize_module_weight(layer.get_base_layer())
     changed = int((b != 0).any(1).sum() * (a != 0).any(0).sum())
     whole = float(torch.linalg.vector_norm(weight, dtype=_precise(weight.dtype)))
-    return _update(path, (norm, whole), changed, weight.numel())
+    return _update(f"{path}.weight", (norm, whole), changed, weight.numel())
 
 
 def _through_forward(path: str, layer: Any, base: nn.Module) -> WeightUpdate:
@@ -135,7 +135,7 @@ def _through_forward(path: str, layer: Any, base: nn.Module) -> WeightUpdate:
         delta = both(units) - both(nothing) - before if nothing is not None else both(units) - before
         moved, whole = moved + float(delta.square().sum()), whole + float(before.square().sum())
         changed += int((delta.abs() > ROUNDING * torch.finfo(precision).eps * before.abs()).sum())
-    return _update(path, (math.sqrt(moved), math.sqrt(whole)), changed, plain.weight.numel())
+    return _update(f"{path}.weight", (math.sqrt(moved), math.sqrt(whole)), changed, plain.weight.numel())
 
 
 def _unpacked(base: Any) -> Any:
@@ -179,13 +179,12 @@ def _replaced(path: str, before: nn.Module, after: nn.Module) -> Iterator[Weight
 def _difference(name: str, before: Tensor, after: Tensor) -> WeightUpdate:
     delta = after.to(_precise(after.dtype)) - before
     norms = [float(torch.linalg.vector_norm(each, dtype=torch.float64)) for each in (delta, before)]
-    return _update(name.removesuffix(".weight"), (norms[0], norms[1]), int((after != before).sum()), before.numel())
+    return _update(name, (norms[0], norms[1]), int((after != before).sum()), before.numel())
 
 
-def _update(path: str, norms: tuple[float, float], changed: int, total: int) -> WeightUpdate:
+def _update(name: str, norms: tuple[float, float], changed: int, total: int) -> WeightUpdate:
     """`norms`: of dW and of W."""
     moved, whole = norms
-    name = path if path.endswith(".bias") else f"{path}.weight"
     return WeightUpdate(name, moved / whole if whole else None, changed, total)
 
 

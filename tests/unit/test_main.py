@@ -125,6 +125,23 @@ def test_a_server_that_is_away_at_the_end_keeps_the_exit_code(
     assert shown.out.endswith("pictures: open http://me:<redacted>@server:5000\n")
 
 
+@pytest.mark.parametrize(("num_points", "is_told"), [(3, True), (1, False)])
+def test_a_search_of_enough_trials_names_the_command_of_its_importances(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], num_points: int, is_told: bool
+) -> None:
+    monkeypatch.setattr(table, "print_table", lambda *_, **__: None)
+    monkeypatch.setattr(start, "run", lambda _: 0)
+    monkeypatch.setattr(command_line, "begin", lambda *_: [])
+    ended = SimpleNamespace(
+        base=RunConfig(output_dir="my runs"), run_ids=["a"], num_finished=12, num_trials=12, is_single=False,
+        sweep_id="b", objectives=["eval/accuracy"], space=SimpleNamespace(cells=[None]),
+        num_points=lambda _: num_points,
+    )  # fmt: skip
+    assert execute(Command(()), cast(Sweep, ended)) == 0
+    told = "which hyperparameters mattered: python -m analysis.importances task=sst2 sweep=b 'output_dir=my runs'"
+    assert (told in capsys.readouterr().out.splitlines()) is is_told
+
+
 def test_a_stopped_sweep_begins_nothing_more(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(table, "print_table", raising(AttributeError("partially initialized module")))
     monkeypatch.setattr(start, "run", lambda _: 143)

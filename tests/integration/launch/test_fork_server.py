@@ -37,4 +37,4 @@ def test_preloaded_modules_start_neither_threads_nor_cuda(repository: Path, on_g
 
 
 def test_cpu_fork_server_imports_all_that_the_trainer_needs() -> None:
-    assert modules_to_preload(TRAINER, on_gpu=False) == ["sweeper.training.loop"]
+    assert modules_to_preload(TRAINER, on_gpu=False) == ["sweeper.training.trainers"]

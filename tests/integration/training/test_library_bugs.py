@@ -1,15 +1,17 @@
-"""Three faults of the libraries below that change results without a word, and the product's way past each.
+"""Four faults of the libraries below that change results without a word, and the product's way past each.
 
 1. bitsandbytes on a CPU with AVX512-BF16: an evaluation repacks NF4 weights into a path without autograd, so every
    later gradient is wrong.
 2. MLflow's Transformers flavour: a PEFT model with a local base comes back on a randomly initialised one.
 3. Transformers' MLflowCallback: a parameter that clashes with one's own drops its whole batch.
+4. Transformers' class of Llama for question answering finds none of a checkpoint's weights, and draws them all.
 
 tests/unit/test_layering.py forbids the calls themselves; here the product's own ways are tried.
 """
 
 from __future__ import annotations
 
+import dataclasses
 import json
 from pathlib import Path
 
@@ -21,12 +23,13 @@ from mlflow.exceptions import MlflowException
 from peft import PeftModel
 from torch import Tensor
 
+from sweeper.checks import ConfigError
 from sweeper.config import RunConfig
 from sweeper.peft_method import PeftMethod
 from sweeper.tracking.mlflow_database import default_uri
 from sweeper.tracking.mlflow_view import MlflowView
 from sweeper.tracking.run_folder import RunFolder, RunIdentity
-from sweeper.training.base_model import BaseKey, BaseModel, load_base_model
+from sweeper.training.base_model import BaseKey, BaseModel, Head, load_base_model
 from sweeper.training.methods import Method
 from sweeper.training.stacked_lora import Lane
 from tests.integration.training.conftest import attach
@@ -139,3 +142,12 @@ def test_a_parameter_that_clashes_in_mlflow_is_an_error(output_dir: Path) -> Non
 
     with pytest.raises(MlflowException, match=r"train\.learning_rate"):
         view.publish(RunFolder.open(folder.path))
+
+
+def test_a_head_class_that_leaves_the_body_random_is_refused(llama_folder: Path) -> None:
+    """Transformers' Llama for question answering calls its body `transformer`, every checkpoint `model`."""
+    key = BaseKey(str(llama_folder), None, "float32", ("none", True, "never"), head=Head("span", 2), mutable=False)
+    with pytest.raises(ConfigError, match=r"its files lack \d+ weights of LlamaForQuestionAnswering"):
+        load_base_model(key)
+    labels = dataclasses.replace(key, head=Head("labels", 2))
+    assert load_base_model(labels).fresh_weights == ("score.weight",)

@@ -15,7 +15,7 @@ from sweeper.launch.start import announce
 def announced(**sweep: Any) -> list[str]:
     console = Console(file=io.StringIO(), width=200, color_system=None)
     fields = {"base": RunConfig(), "num_finished": 0, "num_trials": 4, "name": "sst2", "num_left_failed": 0,
-              "space": SimpleNamespace(notes=[])}  # fmt: skip
+              "notes": []}  # fmt: skip
     runs = SimpleNamespace(data=lambda _: SimpleNamespace(source="files a.tsv", kind=Source.FILES))
     plan = SimpleNamespace(description="1 slot")
     announce(cast(Any, SimpleNamespace(**fields | sweep)), cast(Any, runs), cast(Any, plan), PlainProgress(console, 4))
@@ -36,4 +36,4 @@ def test_failures_that_are_left_alone_are_counted_with_the_switch(number: int, l
 
 def test_axes_that_do_not_apply_are_told() -> None:
     note = "peft=none trains nothing: task.train_size does not multiply its runs"
-    assert note in announced(space=SimpleNamespace(notes=[note]))
+    assert note in announced(notes=[note])

@@ -99,3 +99,21 @@ def test_checkpoints_are_two_and_the_best() -> None:
         {"save_every": "never"}, {"save_every": 1000}, {"save_every": 50}, {"save_every": 5},
         {"save_every": 5, "load_best_model_at_end": True, "eval_every": "epoch"})]  # 63 steps  # fmt: skip
     assert of == [0, 0, 12, 24, 28]
+
+
+def test_a_processor_keeps_the_weights_as_they_were_to_tell_how_far_they_moved() -> None:
+    processor = Device(is_gpu=False, free_bytes=100 * 10**9, has_bfloat16=False)
+    full, lora = (group_bytes([member(peft)], processor) / SHAPE.parameters for peft in (FULL, LORA))
+    assert 20 < full < 24  # weight, gradient, two moments, the copy
+    assert lora < 8
+
+
+def test_more_logits_than_are_computed_at_a_time_take_no_more_memory() -> None:
+    def peak(length: int) -> float:
+        asked = config(LORA, batch_size=64)
+        asked.task = TaskConfig(type="language_modeling", max_length=length)
+        long = dict.fromkeys(("train", "test"), Text(10**5, 10**5))
+        one = Member(asked, SHAPE, workload(asked, SHAPE, SIZE, long))
+        return group_bytes([one], GPU) - SHAPE.layers * one.work.rows * one.work.width * SHAPE.hidden * 34
+
+    assert peak(1024) == pytest.approx(peak(512))

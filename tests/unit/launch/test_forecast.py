@@ -13,7 +13,9 @@ from sweeper.__main__ import main, open_hydra
 from sweeper.launch import devices
 from sweeper.launch.footprint import GIB, Device
 from sweeper.launch.forecast import Forecast, duration, forecast_text, rounded, size
+from sweeper.launch.group import DataSize
 from sweeper.launch.machine import Machine
+from sweeper.launch.planned import data_size
 from sweeper.launch.text_sample import DEMO, texts_of
 from sweeper.search.command import read_command
 from sweeper.search.study import Sweep
@@ -175,6 +177,15 @@ def test_texts_are_sampled_from_the_files_of_each_split(make_sweep: MakeSweep, t
     texts = texts_of(sweep.data.source(config), config.task)
     assert (texts["test"].mean, texts["test"].longest) == (7, 10)
     assert texts["train"].longest == len("sentence number 59")
+
+
+def test_of_one_file_the_held_out_rows_are_as_long_as_the_others(make_sweep: MakeSweep) -> None:
+    sweep = make_sweep("task.train_size=10", "task.data.test_share=0.2")
+    config = sweep.config(sweep.space.cells[0], {})
+    assert data_size(sweep, config) == DataSize(train=28, selection=20, test=12)
+    texts = texts_of(sweep.data.source(config), config.task)
+    assert texts["test"] == texts["train"]
+    assert texts["test"].longest == len("sentence number 59")
 
 
 @pytest.mark.parametrize(

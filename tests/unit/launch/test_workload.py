@@ -8,9 +8,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from sweeper.config import Architecture, ModelConfig, PromptConfig, RunConfig, TaskConfig
-from sweeper.launch.group import DataSize
-from sweeper.launch.model_shape import guessed
-from sweeper.launch.workload import Lengths, Text, lengths_of, num_evaluations, num_rows, num_steps, workload
+from sweeper.launch.group import DataSize, estimated_cost
+from sweeper.launch.model_shape import guessed, shape_of
+from sweeper.launch.sharing import share_key
+from sweeper.launch.workload import Lengths, Text, blocks_of, lengths_of, num_evaluations, num_rows, num_steps, workload
 from sweeper.train_config import TrainConfig
 
 SHAPE, SIZE = guessed(10**8), DataSize(train=1000, selection=100, test=50)
@@ -85,3 +86,48 @@ def test_accumulation_makes_the_forward_smaller_not_the_work() -> None:
                      for n in (1, 8))  # fmt: skip
     assert pieces.rows * pieces.width < whole.rows * whole.width
     assert pieces.train_tokens > whole.train_tokens  # more prefixes
+
+
+def test_the_training_rows_are_measured_whenever_the_selection_split_is() -> None:
+    plain, fit = (config(train_size=160, epochs=2.0, eval_every="epoch") for _ in range(2))
+    fit.task.score_train = True
+    more = workload(fit, SHAPE, SIZE, TEXTS).eval_tokens - workload(plain, SHAPE, SIZE, TEXTS).eval_tokens
+    assert more == 3 * (160 * 16 + 6 * 24)  # two epochs and the end; 30 examples to a row
+    unselected = DataSize(train=1000, selection=0, test=50)
+    more = workload(fit, SHAPE, unselected, TEXTS).eval_tokens - workload(plain, SHAPE, unselected, TEXTS).eval_tokens
+    assert more == 160 * 16 + 6 * 24
+    assert estimated_cost(fit, SIZE) > estimated_cost(plain, SIZE)
+
+
+def test_a_classical_model_makes_no_steps() -> None:
+    model = ModelConfig(name="tfidf", architecture=Architecture.CLASSICAL, estimator="linear_svm")
+    classical = dataclasses.replace(config(), model=model)
+    work = workload(classical, shape_of(model), SIZE, TEXTS)
+    assert (work.steps, work.train_flops) == (0, 0)
+    assert shape_of(model).is_exact
+    assert share_key(dataclasses.replace(classical, train=TrainConfig(lr_scheduler_type="constant"))) is None
+    assert share_key(config(lr_scheduler_type="constant")) is not None
+
+
+RUNNING = dataclasses.replace(TASK, type="language_modeling", labels=[], max_length=52)  # 50 tokens of text and 2 more
+PASSAGE = Text(mean=480, longest=4000)  # 120 and 1000 tokens: three blocks
+
+
+def running(**train: Any) -> RunConfig:
+    return dataclasses.replace(config(**train), task=RUNNING)
+
+
+def test_running_text_is_cut_into_blocks_that_are_trained_and_evaluated_whole() -> None:
+    assert blocks_of(RUNNING, PASSAGE) == 3
+    assert blocks_of(TASK, PASSAGE) == 1
+    assert lengths_of(running(), PASSAGE, with_answer=True) == Lengths(prefix=0, own=42, longest=52)
+    work = workload(running(), SHAPE, SIZE, dict.fromkeys(("train", "test"), PASSAGE))
+    assert work.steps == 188  # 3 * 1000 / 16, rounded up
+    assert work.train_tokens == 188 * 16 * 42
+    assert work.eval_tokens == 3 * (100 + 50) * 42
+    assert work.reads == 16 * 42  # every token is a target
+
+
+def test_a_short_text_is_one_block() -> None:
+    assert blocks_of(RUNNING, TEXT) == 1
+    assert workload(running(), SHAPE, SIZE, TEXTS).steps == 63

@@ -180,7 +180,13 @@ def test_one_value_under_a_condition_is_an_axis_of_one(make_declared: MakeDeclar
          "an interval has no single values to be equal to"),
         ({"peft.r": "2,4", "task.train_size": {"space": "10,20", "when": {"peft.r": 2}}},
          "a design axis cannot hang on a searched value"),
-        ({"peft": {"space": "lora,full", "when": {"model": "mini"}}}, "a config group takes no condition"),
+        ({"peft": {"space": "lora,full", "when": {"peft.r": 4}}},
+         "hydra.sweeper.params.peft.when=peft.r: a config group hangs on other config groups only"),
+        ({"peft": {"space": "lora,full", "when": {"model": "mni"}}},
+         "hydra.sweeper.params.peft.when.model=mni: no such choice; did you mean 'mini'?"),
+        ({"peft": {"space": "lora,full", "when": {"model": "mini"}},
+          "model": {"space": "mini,minilm", "when": {"peft": "lora"}}},
+         "hydra.sweeper.params.peft.when=peft, model: these conditions go round in a circle"),
         ({"peft.r": "2,4", "train.epochs": {"space": "1,2", "when": {"peft.r": 2}},
           "train.batch_size": {"space": "4,8", "when": {"train.epochs": 1, "peft.r": 4}}},
          "hydra.sweeper.params.train.batch_size.when=peft.r: no value of it meets every condition on the way"),
@@ -193,6 +199,17 @@ def test_a_wrong_condition_is_refused_with_its_fix(
     with pytest.raises(ConfigError, match=re.escape(message)) as caught:
         make_declared(params, "hydra.sweeper.n_trials=3")
     assert "\n" not in str(caught.value)
+
+
+def test_a_config_group_may_hang_on_another(make_declared: MakeDeclared) -> None:
+    """Where it does not, it keeps the choice that it has."""
+    params = {"peft": {"space": "none,full", "when": {"model": "mini"}}, "model": "mini,llama_3_2_1b"}
+    sweep = make_declared(params, "plan=true")
+    assert [(cell.values["model"], cell.values["peft"]) for cell in sweep.space.cells] == [
+        ("mini", "none"), ("mini", "full"), ("llama_3_2_1b", "lora")]  # fmt: skip
+    alone = make_declared(params, "model=mini")
+    assert [cell.values for cell in alone.space.cells] == [{"peft": "none"}, {"peft": "full"}]
+    assert [cell.values for cell in make_declared(params, "peft=ia3", "model=mini").space.cells] == [{}]
 
 
 def test_a_condition_on_a_value_that_follows_others_is_refused(make_declared: MakeDeclared) -> None:

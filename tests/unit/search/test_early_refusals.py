@@ -48,6 +48,11 @@ def test_an_argument_that_the_optimizer_does_not_take(make_sweep: MakeSweep) -> 
     refused(make_sweep, "NAdam does not take it", "train.optimizer=NAdam", "train.optimizer_args.amsgrad=true")
 
 
+def test_a_sweep_without_rows_to_judge_by(make_sweep: MakeSweep) -> None:
+    refused(make_sweep, "task.selection_size=0: a sweep judges its trials by eval/accuracy", "task.selection_size=0")
+    assert make_sweep("task.selection_size=0", is_sweep=False).is_single
+
+
 @pytest.mark.parametrize(("name", "key"), [("lr", "learning_rate"), ("weight_decay", "weight_decay")])
 def test_an_argument_of_the_optimizer_that_has_a_key_of_its_own(make_sweep: MakeSweep, name: str, key: str) -> None:
     message = f"train.optimizer_args.{name}=0.5: would replace train.{key}; set train.{key}"

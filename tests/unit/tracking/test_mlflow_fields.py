@@ -5,6 +5,7 @@ import json
 import math
 from pathlib import Path
 
+from sweeper.config import ReportConfig
 from sweeper.tracking import mlflow_fields as fields
 from tests.synthetic_runs import SyntheticRun
 
@@ -12,6 +13,32 @@ from tests.synthetic_runs import SyntheticRun
 def test_parameters_are_flat_and_spelled_as_on_the_command_line() -> None:
     params = fields.params({"train": {"epochs": 1.0, "max_steps": None}, "plan": False, "labels": ["a"]}, max_length=99)
     assert params == {"train.epochs": "1.0", "train.max_steps": "null", "plan": "false", "labels": '["a"]'}
+
+
+def test_what_concerns_only_the_table_is_no_parameter() -> None:
+    config = {"seed": 0, "report": {"columns": ["accuracy"]}, "scale": "small", "scales": {"small": ["seed=1"]}}
+    assert fields.params(config, max_length=99) == {"seed": "0"}
+
+
+def test_only_a_run_by_itself_keeps_the_report_that_its_sweep_would_keep(tmp_path: Path) -> None:
+    report = ReportConfig(["accuracy"], [{"when": {}, "accuracy": 0.9, "source": "x" * 9000}])
+    runs = {
+        "member": SyntheticRun(report=report),
+        "alone": SyntheticRun(report=report, sweep_id=None, scale="small"),
+        "plain": SyntheticRun(sweep_id=None),
+    }
+    member, alone, plain = (
+        fields.run_tags(run.create(tmp_path / name).identity, max_length=8000) for name, run in runs.items()
+    )
+    assert not any(key.startswith(("sweeper.report", "sweeper.scale")) for key in {**member, **plain})
+    assert (alone["sweeper.report.columns"], alone["sweeper.scale"]) == ('["accuracy"]', "small")
+    whole = alone["sweeper.report.published"] + alone["sweeper.report.published.1"]
+    assert json.loads(whole) == report.published
+
+
+def test_what_a_longer_value_left_is_emptied() -> None:
+    known = ["cells", "cells.1", "cells.2", "other.1", "cells.x", "kept.1"]
+    assert fields.blanks(known, {"cells": "a", "cells.1": "b", "kept.1": ""}) == {"cells.2": ""}
 
 
 def test_a_value_over_the_limit_is_its_hash_and_says_where_the_whole_is() -> None:
