@@ -32,7 +32,7 @@ def renderer(tokenizer: Any, style: PromptStyle) -> Renderer:
     if style is not PromptStyle.PLAIN and has_template:
         return Renderer(_chat(tokenizer), start=[])
     bos = tokenizer.bos_token_id
-    return Renderer(lambda prompts: [_folded(prompt) for prompt in prompts], start=[] if bos is None else [int(bos)])
+    return Renderer(lambda prompts: [folded(prompt) for prompt in prompts], start=[] if bos is None else [int(bos)])
 
 
 def _chat(tokenizer: Any) -> Callable[[Sequence[Prompt]], list[str]]:
@@ -62,10 +62,10 @@ def _takes_system_role(tokenizer: Any) -> bool:
 def _messages(prompt: Prompt, system_role: bool) -> list[dict[str, str]]:
     if system_role and prompt.system:
         return [{"role": "system", "content": prompt.system}, {"role": "user", "content": prompt.user}]
-    return [{"role": "user", "content": _folded(prompt)}]
+    return [{"role": "user", "content": folded(prompt)}]
 
 
-def _folded(prompt: Prompt) -> str:
+def folded(prompt: Prompt) -> str:
     """The system text in front of the user's."""
     return f"{prompt.system}\n{prompt.user}" if prompt.system else prompt.user
 

@@ -71,18 +71,16 @@ class ClassificationTask:
         none = len(self.labels)
         gold, predicted = self._indices(predictions)
         scores = dict(LabelScores().compute(predictions=predicted, references=gold, num_labels=none))
-        likelihoods = np.array([prediction.log_likelihoods for prediction in predictions])  # [examples, labels]
         irregular = int((predicted == none).sum())
-        scores |= {
-            "loss": -likelihoods[np.arange(len(gold)), gold].mean(),
-            "likelihood_accuracy": (likelihoods.argmax(axis=1) == gold).mean(),
-            "irregular": irregular,
-            "irregular_share": irregular / len(predictions),
-        }
+        scores |= {"irregular": irregular, "irregular_share": irregular / len(predictions)}
+        likelihoods = np.array([prediction.log_likelihoods for prediction in predictions])  # [examples, labels]
+        if likelihoods.size:  # a support vector machine has none
+            scores["loss"] = -likelihoods[np.arange(len(gold)), gold].mean()
+            scores["likelihood_accuracy"] = (likelihoods.argmax(axis=1) == gold).mean()
         return {name: float(value) for name, value in scores.items()}
 
     def table(self, predictions: Sequence[Prediction]) -> pd.DataFrame:
-        """id, gold and predicted (label names), text, log_likelihood_<label>; null for None."""
+        """id, gold and predicted (label names), text, log_likelihood_<label> where there are any; null for None."""
         frame = pd.DataFrame(
             {
                 "id": [prediction.id for prediction in predictions],
@@ -92,8 +90,9 @@ class ClassificationTask:
             },
             dtype="str",
         )
-        for index, label in enumerate(self.labels):
-            frame[f"log_likelihood_{label}"] = [prediction.log_likelihoods[index] for prediction in predictions]
+        likelihoods = [prediction.log_likelihoods for prediction in predictions]
+        for index, label in enumerate(self.labels if likelihoods and likelihoods[0] else ()):
+            frame[f"log_likelihood_{label}"] = [own[index] for own in likelihoods]
         return frame
 
     def leave(self, predictions: Sequence[Prediction], artifacts: Path) -> None:

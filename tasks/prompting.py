@@ -172,7 +172,12 @@ class PromptTokens:
 
         Raises ConfigError for a longer one where `too_long` is "error".
         """
-        ids = self.encode(rows)
+        return self.cut(rows, self.encode(rows), max_length, reserved, too_long)
+
+    def cut(
+        self, rows: pd.DataFrame, ids: list[list[int]], max_length: int, reserved: int, too_long: str
+    ) -> tuple[list[list[int]], int]:
+        """The same for prompts that `encode` has been through."""
         long = [number for number, tokens in enumerate(ids) if len(tokens) + reserved > max_length]
         if long and too_long == "error":
             num_tokens = len(ids[long[0]]) + reserved
