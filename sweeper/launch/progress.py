@@ -16,7 +16,7 @@ from rich.console import Console, Group
 from rich.live import Live
 from rich.text import Text
 
-HEADLINE = "test/accuracy"
+HEADLINES = ("test/accuracy", "test/f1", "test/perplexity")  # of a run: the one that its task has
 PLAIN_SHARE = 0.1  # of a run's steps between two plain lines,
 PLAIN_INTERVAL_S = 10.0  # and seconds: both must have passed
 
@@ -76,8 +76,7 @@ class RunStatus:
         if self.finished["state"] != "COMPLETE":
             cause = " - ".join(part for part in (self.finished["reason"], self.finished["detail"]) if part)
             return f"{self.finished['state']} {self.name}: {cause}"
-        measured = [HEADLINE, *sorted(name for name in self.metrics if name.startswith("test/"))]
-        headline = next((name for name in measured if name in self.metrics), None)
+        headline = next((name for name in HEADLINES if name in self.metrics), None)
         return f"done {self.name}" + (f": {headline} {self.metrics[headline]:.4f}" if headline else "")
 
 

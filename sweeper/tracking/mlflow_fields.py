@@ -24,6 +24,7 @@ SWEEP_MEMBER = "sweeper.sweep."  # + id of a sweep that the run belongs to: JSON
 DATA_SOURCE, DATA_DIGEST, DEMO = "sweeper.data.source", "sweeper.data.digest", "sweeper.data.demo"
 MARK = "sweeper.mark"  # of a sweep: JSON of the process that runs it
 IRREGULAR = "sweeper.irregular"
+TABLES = "mlflow.loggedArtifacts"  # MLflow's own: which JSON artifacts are tables
 INFINITE = "sweeper.infinite."  # + metric name: MLflow has no infinity, the point is NaN there
 REPORT = "sweeper.report."  # what the table of a sweep, or of a run by itself, shall show
 RUN, SWEEP = "run", "sweep"  # the values of KIND

@@ -234,10 +234,12 @@ class MlflowView:
                 self._client.log_text(published.mlflow_run_id, content, f"{serving_model.FOLDER}/{name}")
 
     def _closing_tags(self, folder: RunFolder) -> dict[str, str]:
-        """The irregular texts as a tag, where they fit: a table then needs no artifact."""
+        """The irregular texts, where they fit (a table then needs no artifact), and the tables for MLflow's pages."""
         path = folder.artifacts / "irregular.json"
         text = json.dumps(read_json(path), ensure_ascii=False) if path.exists() else ""
-        return {fields.IRREGULAR: text} if text and len(text) <= fields.limits()["tag"] else {}
+        tags = {fields.IRREGULAR: text} if text and len(text) <= fields.limits()["tag"] else {}
+        tables = [{"path": path.name, "type": "table"} for path in sorted(folder.artifacts.glob("sample_*.json"))]
+        return tags | ({fields.TABLES: json.dumps(tables)} if tables else {})
 
     def reconcile(self, task: str) -> None:
         """Brings MLflow up to what is on disk after a process died: sends what it misses, and closes what it

@@ -55,6 +55,7 @@ def test_a_finished_run_is_in_mlflow_whole(view: MlflowView, client: MlflowClien
     folder = SyntheticRun(task=task, irregular={"i": 3}).create(output_dir)
     (folder.artifacts / "adapter").mkdir()
     (folder.artifacts / "adapter" / "adapter_config.json").write_text("{}")
+    (folder.artifacts / "sample_answers.json").write_text('{"columns": ["id"], "data": [["1"]]}')
     SyntheticRun(task=task, irregular={"i": 3}).write(output_dir)
     parent = start_sweep(view, task)
     assert view.publish(folder, parent)
@@ -71,7 +72,8 @@ def test_a_finished_run_is_in_mlflow_whole(view: MlflowView, client: MlflowClien
     assert points(client, run) == [(0, 0.7), (1, 0.35), (2, pytest.approx(0.7 / 3))]
     own = json.dumps({"cell": folder.identity.cell, "trial": 0})
     expected = {"mlflow.parentRunId": parent, f"sweeper.sweep.{SWEEP}": own, "sweeper.state": "COMPLETE",
-                "sweeper.irregular": '{"i": 3}', "sweeper.data.source": folder.identity.data["source"]}  # fmt: skip
+                "sweeper.irregular": '{"i": 3}', "sweeper.data.source": folder.identity.data["source"],
+                "mlflow.loggedArtifacts": '[{"path": "sample_answers.json", "type": "table"}]'}  # fmt: skip
     assert expected.items() <= run.data.tags.items()
     inputs = {entry.tags[0].value: entry.dataset for entry in run.inputs.dataset_inputs}
     assert {context: dataset.name for context, dataset in inputs.items()} == {
@@ -79,7 +81,7 @@ def test_a_finished_run_is_in_mlflow_whole(view: MlflowView, client: MlflowClien
     }
     assert folder.identity.data["digest"].startswith(inputs["train"].digest)
     names = {file.path for file in client.list_artifacts(run.info.run_id)}
-    assert names == {"config.yaml", "irregular.json", "adapter"}
+    assert names == {"config.yaml", "irregular.json", "sample_answers.json", "adapter"}
     config = Path(run.info.artifact_uri) / "config.yaml"
     assert config.samefile(folder.artifacts / "config.yaml")  # gigabytes of weights are kept once
 

@@ -76,14 +76,24 @@ def test_time_left_of_a_resumed_run_counts_from_where_it_was_resumed() -> None:
     assert status.remaining_s(2010) == pytest.approx(10)
 
 
-def test_plain_progress_prints_the_start_and_the_end_with_the_headline_metric() -> None:
+@pytest.mark.parametrize(
+    ("measured", "shown"),
+    [
+        ({"test__accuracy": 0.71}, "test/accuracy 0.7100"),
+        ({"test__best_f1": 0.9, "test__f1": 0.5}, "test/f1 0.5000"),
+        ({"test__bits_per_character": 2.0, "test__perplexity": 46.2}, "test/perplexity 46.2000"),
+    ],
+)
+def test_plain_progress_prints_the_start_and_the_end_with_the_headline_metric(
+    measured: dict[str, float], shown: str
+) -> None:
     progress = PlainProgress(console(), total=2)
     progress.start("id", "mini lora 100")
-    progress.take("id", [step(200), metrics(test__accuracy=0.71, test__loss=1.0), COMPLETE])
+    progress.take("id", [step(200), metrics(**measured, test__loss=1.0), COMPLETE])
     progress.end("id")
     lines = output(progress)
     assert lines[0].endswith("start mini lora 100")
-    assert lines[1].endswith("done mini lora 100: test/accuracy 0.7100")
+    assert lines[1].endswith(f"done mini lora 100: {shown}")
 
 
 def test_plain_progress_is_sparse() -> None:
