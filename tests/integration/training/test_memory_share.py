@@ -24,7 +24,7 @@ def largest_forwards(patch: pytest.MonkeyPatch) -> dict[str, int]:
             return losses(self, batches)
 
         patch.setattr(kind, "loss_sums", counted)
-    read, logits = CausalObjective._read_logits, HeadObjective._logits
+    read, logits = CausalObjective._read, HeadObjective._logits
 
     def count_tokens(self: Any, stacked: Any, lanes: Any) -> Any:
         if lanes[0].dropout_key is None:
@@ -36,7 +36,7 @@ def largest_forwards(patch: pytest.MonkeyPatch) -> dict[str, int]:
             largest["evaluate"] = max(largest["evaluate"], lane.rows * lane.width)
         return logits(self, examples, lane)
 
-    patch.setattr(CausalObjective, "_read_logits", count_tokens)
+    patch.setattr(CausalObjective, "_read", count_tokens)
     patch.setattr(HeadObjective, "_logits", count_padded)
     return largest
 

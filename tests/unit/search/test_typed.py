@@ -39,7 +39,7 @@ def test_numbers_are_read_as_the_type_that_the_key_has() -> None:
         ({"task": {"labels": "a,b"}}, "task.labels=a,b: must be a list, each item text; write task.labels=[a,b]"),
         ({"task": {"labels": [False, True]}}, 'task.labels[0]=False: must be text, not true/false; quote it: "no"'),
         ({"task": {"data": {"files": {"train": "x"}}}}, "task.data.files.train=x: must be a list"),
-        ({"model": {"architecture": "encodr"}}, "not one of causal_lm, encoder; did you mean 'encoder'?"),
+        ({"model": {"architecture": "encodr"}}, "not one of causal_lm, encoder, classical; did you mean 'encoder'?"),
         ({"trian": {}}, "trian={}: unknown key; did you mean 'train'?"),
         ({"task": {"data": {"hub_idd": 1}}}, "task.data.hub_idd=1: unknown key; did you mean 'task.data.hub_id'?"),
     ],
