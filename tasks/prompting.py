@@ -21,6 +21,7 @@ from tasks.task import Prompt
 
 # Texts that end in a letter, a digit, punctuation: what may stand before the answer where a template ends in the text.
 PROBES = ("a film", "A fine one.", "it 's 3 (of 4) !", "?", "part 2", "not quite so bad , then")
+BATCH = 1000  # texts that are tokenised at a time: a tokenizer keeps much more of each than its tokens
 IDS_ONLY = {"return_attention_mask": False, "return_token_type_ids": False, "verbose": False}
 
 
@@ -182,13 +183,21 @@ class PromptTokens:
         if long and too_long == "error":
             num_tokens = len(ids[long[0]]) + reserved
             raise too_long_error(rows[ID].iloc[long[0]], num_tokens, max_length, len(long))
-        for number, tokens in zip(long, self._shortened(rows.iloc[long], max_length, reserved), strict=True):
-            ids[number] = tokens
+        for first in range(0, len(long), BATCH):
+            own = long[first : first + BATCH]
+            for number, tokens in zip(own, self._shortened(rows.iloc[own], max_length, reserved), strict=True):
+                ids[number] = tokens
         return ids, len(long)
 
     def encode(self, rows: pd.DataFrame) -> list[list[int]]:
-        ids = token_ids(self.render.texts(self.task.prompts(rows)), self.tokenizer)
-        overlap = self.overlap
+        return self.of_texts(rows, self.texts(rows))
+
+    def texts(self, rows: pd.DataFrame) -> list[str]:
+        """Without the token ids that stand before every one of them."""
+        return self.render.texts(self.task.prompts(rows))
+
+    def of_texts(self, rows: pd.DataFrame, texts: Sequence[str]) -> list[list[int]]:
+        ids, overlap = token_ids(texts, self.tokenizer), self.overlap
         for number, tokens in enumerate(ids):
             if overlap and tokens[-len(overlap) :] != overlap:
                 name = rows[ID].iloc[number]
@@ -227,9 +236,11 @@ class PromptTokens:
 
 
 def token_ids(texts: Sequence[str], tokenizer: Any) -> list[list[int]]:
-    if not texts:
-        return []
-    ids: list[list[int]] = tokenizer(list(texts), add_special_tokens=False, **IDS_ONLY)["input_ids"]
+    ids: list[list[int]] = []
+    shared: dict[int, int] = {}  # a tokenizer makes a new number for every token: 28 bytes beside the list's 8
+    for first in range(0, len(texts), BATCH):
+        found = tokenizer(list(texts[first : first + BATCH]), add_special_tokens=False, **IDS_ONLY)["input_ids"]
+        ids += [[shared.setdefault(token, token) for token in tokens] for tokens in found]
     return ids
 
 

@@ -12,10 +12,10 @@ import pandas as pd
 
 from sweeper.checks import ConfigError
 from sweeper.config import TaskConfig
-from tasks import squad_scores, template, wordnet
+from tasks import score_packages, squad_scores, template
 from tasks.chat import renderer
 from tasks.encoded import Encoded, EncodedExample, Limits
-from tasks.prompting import PromptTokens, check_tokenizer, token_ids
+from tasks.prompting import BATCH, PromptTokens, check_tokenizer, token_ids, too_long_error
 from tasks.span_windows import encode_spans
 from tasks.splits import ANSWERS, ID
 from tasks.task import Prediction, Prompt
@@ -37,7 +37,7 @@ class QuestionAnsweringTask:
     labels: Sequence[str] = ()
 
     def __init__(self, config: TaskConfig) -> None:
-        wordnet.check(config.metrics)
+        score_packages.check(config.metrics)
         self.columns = template.columns(config)
         self.text_column, self.question_column = config.data.text, config.data.question
         self.no_answer, self.metrics = config.prompt.no_answer, config.metrics
@@ -47,25 +47,34 @@ class QuestionAnsweringTask:
 
     def encode(self, rows: pd.DataFrame, tokenizer: Any, limits: Limits) -> Encoded:
         """Candidates are the first accepted answer, where the rows have answers, and the no-answer form, where the
-        task has one."""
+        task has one.
+
+        Every prompt leaves room for `max_new_tokens` and the end-of-sequence token, whatever its gold answer is. An
+        answer that is longer, and does not fit either, is an error or loses its end as a context does: that end could
+        never be written.
+        """
         eos = check_tokenizer(limits.max_length, tokenizer)
         prompts = PromptTokens(self, tokenizer, renderer(tokenizer, limits.style))
-        ids, references, has_gold = prompts.encode(rows), _references(rows), ANSWERS in rows
-        forms = [[own[0] if own else str(self.no_answer) for own in references]] if has_gold else []
-        forms += [] if self.no_answer is None else [[self.no_answer] * len(rows)]
-        columns = [_continuations(prompts, rows, ids, self._written(form)) for form in forms]
-        candidates = [list(own) for own in zip(*columns, strict=True)] if columns else [[] for _ in ids]
-        self._check_no_answer(candidates, tokenizer)
-        longest = max((len(tokens) for own in candidates for tokens in own), default=0)
-        reserved = max(limits.max_new_tokens, longest) + 1
-        ids, truncated = prompts.cut(rows, ids, limits.max_length, reserved, limits.too_long)
+        ids, candidates = self._tokens(rows, prompts)
+        self._check_no_answer(candidates, tokenizer, limits.max_new_tokens)
+        whole = list(map(len, ids))
+        ids, _ = prompts.cut(rows, ids, limits.max_length, limits.max_new_tokens + 1, limits.too_long)
+        answers = [[*own[0], eos] for own in candidates] if ANSWERS in rows else [[] for _ in ids]
+        rooms = [limits.max_length - len(prompt) for prompt in ids]
+        long = [number for number, room in enumerate(rooms) if len(answers[number]) > room]
+        if long and limits.too_long == "error":
+            first = long[0]
+            num_tokens = len(ids[first]) + len(answers[first])
+            raise too_long_error(rows[ID].iloc[first], num_tokens, limits.max_length, len(long))
+        cut = {*long, *(number for number, prompt in enumerate(ids) if len(prompt) < whole[number])}
         examples = [
-            EncodedExample(name, prompt, [*own[0], eos] if has_gold else [], None, own, accepted, question=question)
-            for name, prompt, own, accepted, question in zip(
-                rows[ID].tolist(), ids, candidates, references, rows[self.question_column].tolist(), strict=True
+            EncodedExample(name, prompt, answer[:room], None, [tokens[:room] for tokens in own], accepted, question)
+            for name, prompt, answer, room, own, accepted, question in zip(
+                rows[ID].tolist(), ids, answers, rooms, candidates, _references(rows),
+                rows[self.question_column].tolist(), strict=True,
             )
-        ]
-        return Encoded(examples, truncated, eos)
+        ]  # fmt: skip
+        return Encoded(examples, len(cut), eos)
 
     def encode_for_head(self, rows: pd.DataFrame, tokenizer: Any, limits: Limits) -> Encoded:
         return encode_spans(rows, (self.question_column, self.text_column), tokenizer, limits)
@@ -81,11 +90,12 @@ class QuestionAnsweringTask:
         return None
 
     def answer(self, prediction: Prediction) -> str:
-        """What was answered, without the template around it; empty for the no-answer form."""
-        (before, _), *rest = self._answer
-        text = (prediction.text or "").strip().removeprefix(before.strip())
-        text = text.removesuffix("".join(literal for literal, _ in rest).strip()).strip()
-        return "" if self.no_answer is not None and text == self.no_answer.strip() else text
+        """What was answered, without the template around it; empty for the no-answer form, which is compared as
+        answers are: without case, punctuation and articles."""
+        if prediction.span is not None:
+            return prediction.text or ""
+        text = self._inside(prediction.text or "")
+        return "" if self._declines(text) else text
 
     def score(self, predictions: Sequence[Prediction]) -> dict[str, float]:
         """SQuAD 2.0's official scores, the loss, and those of `task.metrics`.
@@ -96,9 +106,11 @@ class QuestionAnsweringTask:
 
         answers = [self.answer(prediction) for prediction in predictions]
         references = [list(prediction.references) for prediction in predictions]
-        surenesses = [self._no_answer_score(prediction) for prediction in predictions]
-        found = dict(SquadV2().compute(predictions=answers, references=references,
-                                       no_answer_scores=None if self.no_answer is None else surenesses))  # fmt: skip
+        declining = {} if self.no_answer is None else {
+            "no_answer_scores": [self._no_answer_score(prediction) for prediction in predictions],
+            "spans": [prediction.span for prediction in predictions],
+        }  # fmt: skip
+        found = dict(SquadV2().compute(predictions=answers, references=references, **declining))
         none = self.no_answer or ""
         found |= text_scores(
             self.metrics, [answer or none for answer in answers], [own or [none] for own in references]
@@ -108,7 +120,8 @@ class QuestionAnsweringTask:
 
     def table(self, predictions: Sequence[Prediction]) -> pd.DataFrame:
         """id, question, gold (the first accepted answer) and predicted (both empty for no answer), text as written,
-        exact_match and f1, log_likelihood of gold, and no_answer_score where the task has a no-answer form."""
+        exact_match and f1, log_likelihood of gold; where the task has a no-answer form no_answer_score, and span where
+        a head has one: what it would predict without that score."""
         answers = [self.answer(prediction) for prediction in predictions]
         pairs = [(answer, own.references) for answer, own in zip(answers, predictions, strict=True)]
         texts = {
@@ -124,6 +137,8 @@ class QuestionAnsweringTask:
         frame["log_likelihood"] = [prediction.log_likelihoods[0] for prediction in predictions]
         if self.no_answer is not None:
             frame["no_answer_score"] = [self._no_answer_score(prediction) for prediction in predictions]
+            if any(prediction.span is not None for prediction in predictions):
+                frame["span"] = pd.Series([prediction.span for prediction in predictions], dtype="str")
         return frame
 
     def confusion(self, predictions: Sequence[Prediction]) -> None:
@@ -141,16 +156,46 @@ class QuestionAnsweringTask:
     def _no_answer_score(self, prediction: Prediction) -> float:
         return prediction.log_likelihoods[-1]
 
-    def _check_no_answer(self, candidates: Sequence[Sequence[Tokens]], tokenizer: Any) -> None:
+    def _check_no_answer(self, candidates: Sequence[Sequence[Tokens]], tokenizer: Any, max_new_tokens: int) -> None:
         if self.no_answer is None or not candidates:
             return
-        written = tokenizer.decode(candidates[0][-1], skip_special_tokens=True)
-        if self.answer(Prediction("", written)):
+        tokens = candidates[0][-1]
+        written = tokenizer.decode(tokens, skip_special_tokens=True)
+        if not self._declines(self._inside(written)):
             rule = f"this model's tokenizer writes it as {written!r}"
             raise ConfigError("task.prompt.no_answer", self.no_answer, rule, "choose one that it can write")
+        if len(tokens) > max_new_tokens:
+            rule = f"the no-answer form {self.no_answer!r} has {len(tokens)} tokens"
+            raise ConfigError("task.max_new_tokens", max_new_tokens, rule, "raise it, or choose a shorter form")
 
-    def _written(self, answers: Sequence[str]) -> list[str]:
-        return template.fill(self._answer, {"answer": answers}, len(answers))
+    def _inside(self, written: str) -> str:
+        """What the template of an answer was filled with."""
+        (before, _), *rest = self._answer
+        text = written.strip().removeprefix(before.strip())
+        return text.removesuffix("".join(literal for literal, _ in rest).strip()).strip()
+
+    def _declines(self, answer: str) -> bool:
+        form = self.no_answer
+        return form is not None and squad_scores.normalized(answer) == squad_scores.normalized(form)
+
+    def _tokens(self, rows: pd.DataFrame, prompts: PromptTokens) -> tuple[list[Tokens], list[list[Tokens]]]:
+        """Of every row its whole prompt and its candidates."""
+        ids: list[Tokens] = []
+        candidates: list[list[Tokens]] = []
+        for first in range(0, len(rows), BATCH):
+            some = rows.iloc[first : first + BATCH]
+            texts = prompts.texts(some)
+            own = prompts.of_texts(some, texts)
+            candidates += _continuations(prompts.tokenizer, some[ID].tolist(), texts, self._forms(some),
+                                         [tokens[len(prompts.render.start) :] for tokens in own])  # fmt: skip
+            ids += own
+        return ids, candidates
+
+    def _forms(self, rows: pd.DataFrame) -> list[list[str]]:
+        """Each row's candidates as they are written."""
+        none = [] if self.no_answer is None else [self.no_answer]
+        golds = [list(own[:1]) or none for own in _references(rows)] if ANSWERS in rows else [[]] * len(rows)
+        return [template.fill(self._answer, {"answer": [*gold, *none]}, len(gold) + len(none)) for gold in golds]
 
 
 def _references(rows: pd.DataFrame) -> list[tuple[str, ...]]:
@@ -161,21 +206,21 @@ def _references(rows: pd.DataFrame) -> list[tuple[str, ...]]:
 
 
 def _continuations(
-    prompts: PromptTokens, rows: pd.DataFrame, ids: Sequence[Tokens], answers: Sequence[str]
-) -> list[Tokens]:
-    """The tokens of each answer after its prompt's, whose tokens must be the start of those of the two together.
+    tokenizer: Any, names: Sequence[str], texts: Sequence[str], answers: Sequence[Sequence[str]], ids: Sequence[Tokens]
+) -> list[list[Tokens]]:
+    """The tokens of each row's answers after its prompt's, whose `ids` must be the start of those of the two together.
 
     A prompt that loses the end of its context keeps what stands between that and the answer.
     """
-    texts = prompts.render.texts(prompts.task.prompts(rows))
-    wholes = token_ids([text + answer for text, answer in zip(texts, answers, strict=True)], prompts.tokenizer)
-    start, rest = prompts.render.start, []
-    for name, prompt, whole in zip(rows[ID].tolist(), ids, wholes, strict=True):
-        own = prompt[len(start) :]
-        if whole[: len(own)] != own or len(whole) == len(own):
-            rule = f"the last tokens of the prompt of {name} melt into those of its answer"
+    pairs = list(dict.fromkeys((number, answer) for number, own in enumerate(answers) for answer in own))
+    wholes = token_ids([texts[number] + answer for number, answer in pairs], tokenizer)
+    rest: dict[tuple[int, str], Tokens] = {}
+    for (number, answer), whole in zip(pairs, wholes, strict=True):
+        prompt = ids[number]
+        if whole[: len(prompt)] != prompt or len(whole) == len(prompt):
+            rule = f"the last tokens of the prompt of {names[number]} melt into those of its answer"
             raise ConfigError("task.prompt.answer", "...", rule,
                               "let task.prompt.user end in fixed text, and task.prompt.answer begin with a space "
                               "or a line break")  # fmt: skip
-        rest.append(whole[len(own) :])
-    return rest
+        rest[number, answer] = whole[len(prompt) :]
+    return [[rest[number, answer] for answer in own] for number, own in enumerate(answers)]

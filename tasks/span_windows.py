@@ -16,11 +16,10 @@ import pandas as pd
 
 from sweeper.checks import ConfigError
 from tasks.encoded import Encoded, EncodedExample, Limits
-from tasks.prompting import IDS_ONLY, check_max_length
+from tasks.prompting import BATCH, check_max_length, token_ids
 from tasks.splits import ANSWERS, ID
 
 OVERLAP = 1 / 3  # of the window's tokens: 128 of 384, as published for BERT
-BATCH = 1000  # questions that are tokenised at a time
 UNKNOWN = -1  # where nobody has said what the answer is
 
 
@@ -63,9 +62,9 @@ def encode_spans(rows: pd.DataFrame, columns: tuple[str, str], tokenizer: Any, l
 def _check_room(rows: pd.DataFrame, question: str, tokenizer: Any, max_length: int) -> None:
     if rows.empty:
         return
-    tokens = tokenizer(rows[question].tolist(), add_special_tokens=False, **IDS_ONLY)["input_ids"]
-    longest = max(range(len(tokens)), key=lambda number: len(tokens[number]))
-    room = max_length - len(tokens[longest]) - tokenizer.num_special_tokens_to_add(pair=True)
+    lengths = list(map(len, token_ids(rows[question].tolist(), tokenizer)))
+    longest = max(range(len(lengths)), key=lengths.__getitem__)
+    room = max_length - lengths[longest] - tokenizer.num_special_tokens_to_add(pair=True)
     if room <= _overlap(max_length):
         rule = (f"the question of {rows[ID].iloc[longest]} leaves {max(0, room)} tokens for its context, whose windows "
                 f"overlap by {_overlap(max_length)}")  # fmt: skip

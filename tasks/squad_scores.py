@@ -52,6 +52,12 @@ class Question:
     predicted: str  # "" for no answer
     accepted: Sequence[str]  # empty where there is none
     no_answer_score: float | None = None  # the higher, the surer that there is none
+    span: str | None = None  # what would be predicted if it had to be something; None where that was not asked
+
+    @property
+    def undeclined(self) -> str:
+        """What a threshold of the no-answer score lets stand or takes back."""
+        return self.predicted if self.span is None else self.span
 
 
 def scores(questions: Sequence[Question]) -> dict[str, float]:
@@ -62,9 +68,9 @@ def scores(questions: Sequence[Question]) -> dict[str, float]:
     has_answer = [bool(answers_of(question.accepted)) for question in questions]
     found: dict[str, float] = {}
     for name, measure in measures.items():
-        values = [measure(question.predicted, question.accepted) for question in questions]
-        found |= _means(name, values, has_answer)
+        found |= _means(name, [measure(question.predicted, question.accepted) for question in questions], has_answer)
         if all(question.no_answer_score is not None for question in questions):
+            values = [measure(question.undeclined, question.accepted) for question in questions]
             found |= _at_best_threshold(name, values, questions, has_answer)
     return found
 
@@ -93,7 +99,7 @@ def _at_best_threshold(
     threshold = math.nextafter(lowest, -math.inf)
     for number in order:
         question = questions[number]
-        score += values[number] if has_answer[number] else -float(bool(question.predicted))
+        score += values[number] if has_answer[number] else -float(bool(question.undeclined))
         if score > best and question.no_answer_score is not None:
             best, threshold = score, question.no_answer_score
     return {f"best_{name}": best / len(questions), f"best_{name}_threshold": threshold}

@@ -47,9 +47,11 @@ class SquadV2(InMemory):
         predictions: Sequence[str],
         references: Sequence[Sequence[str]],
         no_answer_scores: Sequence[float] | None = None,
+        spans: Sequence[str | None] | None = None,
     ) -> dict[str, float]:
-        surenesses = no_answer_scores if no_answer_scores is not None else [None] * len(predictions)
-        asked = zip(predictions, references, surenesses, strict=True)
+        """Without `spans`, a threshold of the scores takes back or lets stand the predictions themselves."""
+        unknown = [None] * len(predictions)
+        asked = zip(predictions, references, no_answer_scores or unknown, spans or unknown, strict=True)
         return squad_scores.scores([squad_scores.Question(*question) for question in asked])
 
 
@@ -73,10 +75,10 @@ class Meteor(InMemory):
         from nltk.tokenize import NLTKWordTokenizer
         from nltk.translate.meteor_score import meteor_score
 
-        from tasks import wordnet
+        from tasks import score_packages
 
         tokens = NLTKWordTokenizer().tokenize
-        synonyms = wordnet.reader()
+        synonyms = score_packages.wordnet()
         return {
             "meteor": _mean(
                 meteor_score([tokens(reference) for reference in own], tokens(text), wordnet=synonyms)

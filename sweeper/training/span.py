@@ -152,4 +152,6 @@ def _prediction(example: SpanExample, reading: _Reading, data: SpanData) -> Pred
     known = example.windows[0].start != UNKNOWN
     scores = [reading.log_likelihood] * known + [ahead] * data.may_decline
     text = "" if data.may_decline and ahead > 0 else reading.text
-    return Prediction(example.id, text, tuple(scores), references=example.references, question=example.question)
+    return Prediction(
+        example.id, text, tuple(scores), references=example.references, question=example.question, span=reading.text
+    )

@@ -119,6 +119,8 @@ def test_a_small_encoder_learns_to_cut_names_out(bert_folder: Path, data: Path, 
     answers = json.loads((folder.artifacts / "answers.json").read_text("utf-8"))
     assert answers == dict(zip(table["id"], table["predicted"], strict=True))
     declined = table["predicted"] == ""
+    assert (table["span"] != "").all()
+    assert table["predicted"].tolist() == table["span"].where(~declined, "").tolist()
     assert (table["no_answer_score"] > 0).tolist() == declined.tolist()
 
 

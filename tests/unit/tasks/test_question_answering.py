@@ -110,8 +110,16 @@ def test_a_prompt_that_melts_into_its_answer_is_named(tokenizer: Any) -> None:
 
 def test_a_no_answer_form_that_the_model_cannot_write_is_an_error(tokenizer: Any) -> None:
     """It would never be recognised."""
-    with pytest.raises(ConfigError, match=r"task\.prompt\.no_answer=None: this model's tokenizer writes it as ' none'"):
-        encoded(config(no_answer="None"), rows([]), tokenizer)
+    with pytest.raises(ConfigError, match=r"task\.prompt\.no_answer=</s>: this model's tokenizer writes it as ' '"):
+        encoded(config(no_answer="</s>"), rows([]), tokenizer)
+    assert encoded(config(no_answer="None"), rows([]), tokenizer).examples  # it writes "none", which is as good
+
+
+def test_a_no_answer_form_that_is_longer_than_what_is_written_is_an_error(tokenizer: Any) -> None:
+    form = " ".join(["region"] * 11)
+    with pytest.raises(ConfigError, match=r"task\.max_new_tokens=10: the no-answer form 'region .*' has 11 tokens"):
+        encoded(config(no_answer=form), rows([]), tokenizer)
+    assert encoded(config(no_answer=form), rows([]), tokenizer, max_new_tokens=11).examples
 
 
 def test_a_context_that_is_too_long_loses_its_end_and_nothing_else_does(tokenizer: Any) -> None:
@@ -127,11 +135,56 @@ def test_a_context_that_is_too_long_loses_its_end_and_nothing_else_does(tokenize
     assert text.endswith("\nquestion: where is it?\nanswer:")
 
 
-def test_room_is_kept_for_the_longest_answer(tokenizer: Any) -> None:
-    answer = " ".join(["region"] * 30)
-    found = encoded(config(), rows([answer], context=" ".join([CONTEXT] * 20)), tokenizer, too_long="truncate")
-    (example,) = found.examples
-    assert len(example.prompt) + len(example.answer) <= 128
+LONG = " ".join([CONTEXT] * 20)
+LONG_ANSWER = " ".join(["region"] * 30)
+
+
+def test_a_prompt_is_the_same_whatever_the_gold_answers_are(tokenizer: Any) -> None:
+    """Its own and those of its neighbours."""
+    asked = [rows(["France"], own, context=LONG) for own in (["France"], [LONG_ANSWER], [])]
+    asked.append(asked[0].drop(columns="answers"))
+    found = [encoded(config(), frame, tokenizer, too_long="truncate").examples for frame in asked]
+    first, second = found[0]
+    assert len(first.prompt) <= 128 - 10 - 1
+    for examples in found[1:]:
+        assert [example.prompt for example in examples] == [first.prompt, second.prompt]
+
+
+def test_an_answer_that_does_not_fit_loses_what_could_never_be_written(tokenizer: Any) -> None:
+    (whole,) = encoded(config(), rows([LONG_ANSWER]), tokenizer).examples
+    assert whole.answer == [*whole.candidates[0], tokenizer.eos_token_id]
+    assert len(whole.candidates[0]) == 30
+    found = encoded(config(), rows([LONG_ANSWER], ["France"], context=LONG), tokenizer, too_long="truncate")
+    example, other = found.examples
+    assert found.truncated == 2
+    room = 128 - len(example.prompt)
+    assert 11 <= room < 30
+    assert example.answer == example.candidates[0] == whole.candidates[0][:room]
+    assert other.answer == [*other.candidates[0], tokenizer.eos_token_id]
+
+
+def test_an_answer_that_does_not_fit_is_an_error_that_names_its_row(tokenizer: Any) -> None:
+    frame = rows(["France"], [LONG_ANSWER], context=" ".join([CONTEXT] * 13))
+    longest = max(len(example.prompt) for example in encoded(config(), frame, tokenizer, max_length=256).examples)
+    limit = longest + 11  # room for what is written, so not for 31 tokens
+    with pytest.raises(ConfigError, match=rf"task\.max_length={limit}: example q1 has {longest + 31} tokens, answer"):
+        encoded(config(), frame, tokenizer, max_length=limit)
+    found = encoded(config(), frame, tokenizer, max_length=limit, too_long="truncate")
+    assert found.truncated == 1
+    assert len(found.examples[0].prompt) == longest  # no prompt lost anything
+
+
+def test_many_rows_are_encoded_as_each_of_them_alone(tokenizer: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    frame = pd.concat([rows(["France"], []), rows(["a region"], [LONG_ANSWER], ["in"], context=LONG)])
+    frame["id"] = [f"q{number}" for number in range(5)]
+    frame = frame.reset_index(drop=True)
+    whole = encoded(config(), frame, tokenizer, too_long="truncate")
+    for module in ("question_answering", "prompting"):
+        monkeypatch.setattr(f"tasks.{module}.BATCH", 2)
+    assert encoded(config(), frame, tokenizer, too_long="truncate") == whole
+    alone = [encoded(config(), frame.iloc[[number]], tokenizer, too_long="truncate") for number in range(5)]
+    assert [example for own in alone for example in own.examples] == whole.examples
+    assert sum(own.truncated for own in alone) == whole.truncated == 3
 
 
 @pytest.mark.parametrize(
@@ -149,9 +202,18 @@ def test_a_template_that_does_not_fit_is_an_error(values: dict[str, Any], messag
 
 @pytest.mark.parametrize(
     ("text", "answer"),
-    [(" France", "France"), (" Unanswerable", "Unanswerable"), (" unanswerable\n", ""), ("", ""), (None, "")],
+    [
+        (" France", "France"),
+        (" unanswerable, I fear", "unanswerable, I fear"),
+        (" unanswerable\n", ""),
+        (" Unanswerable.", ""),
+        ("The unanswerable", ""),
+        ("", ""),
+        (None, ""),
+    ],
 )
 def test_only_the_no_answer_form_is_no_answer(text: str | None, answer: str) -> None:
+    """Whatever its case, punctuation and articles."""
     assert QuestionAnsweringTask(config()).answer(prediction(text)) == answer
 
 
@@ -200,6 +262,33 @@ def test_the_table_has_one_row_per_question() -> None:
     assert table["text"].tolist()[2] == " unanswerable"
     assert table["exact_match"].tolist() == [1, 1, 1, 0]
     assert table["no_answer_score"].tolist() == [-5.0, -4.0, -0.5, -1.5]
+
+
+SPANS = [  # no-answer scores of [CLS] against the span; each declines above 0
+    Prediction("a", "France", (-1.0, -2.0), references=("France",), span="France"),
+    Prediction("b", "", (-1.0, 1.0), references=("Paris",), span="Paris"),
+    Prediction("c", "", (-1.0, 3.0), span="Rome"),
+]
+
+
+def test_the_best_threshold_of_a_span_head_also_lets_declined_spans_stand() -> None:
+    found = QuestionAnsweringTask(config()).score(SPANS)
+    assert found["exact_match"] == pytest.approx(2 / 3)
+    assert (found["best_exact_match"], found["best_exact_match_threshold"]) == (1, 1.0)
+    assert (found["best_f1"], found["best_f1_threshold"]) == (1, 1.0)
+
+
+def test_the_table_of_a_span_head_has_what_its_best_scores_are_made_of() -> None:
+    table = QuestionAnsweringTask(config()).table(SPANS)
+    assert table["predicted"].tolist() == ["France", "", ""]
+    assert table["span"].tolist() == ["France", "Paris", "Rome"]
+    assert "span" not in QuestionAnsweringTask(config()).table(PREDICTIONS)
+
+
+def test_a_span_is_no_written_answer() -> None:
+    """Neither its template nor its no-answer form is looked for in a text of the context."""
+    task = QuestionAnsweringTask(config(answer=" <{answer}>."))
+    assert task.answer(Prediction("q", "<Unanswerable>.", (-1.0, -1.0), span="<Unanswerable>.")) == "<Unanswerable>."
 
 
 def test_it_leaves_answers_in_squads_layout_and_a_table_to_look_at(tmp_path: Path) -> None:

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import gzip
 import json
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -80,24 +81,38 @@ def test_where_no_answer_should_stand_the_threshold_is_below_all() -> None:
     assert found["best_f1_threshold"] < -7
 
 
+def test_a_span_that_was_declined_counts_at_the_thresholds_that_let_it_stand() -> None:
+    """As in the official protocol, whose predictions are never empty where there are scores: na_probs."""
+    asked = [Question("z", ["z"], -1.0, "z"), Question("", ["x"], 2.0, "x"), Question("", [], 3.0, "y")]
+    found = scores(asked)
+    assert found["exact_match"] == found["f1"] == pytest.approx(2 / 3)
+    assert found["has_answer_f1"] == 0.5
+    assert found["best_exact_match"] == found["best_f1"] == 1
+    assert found["best_exact_match_threshold"] == found["best_f1_threshold"] == 2
+
+
 WORDS = st.sampled_from(["x", "y", "x y", "the z"])
-ASKED = st.lists(st.tuples(WORDS | st.just(""), st.lists(WORDS, max_size=2)), min_size=1, max_size=8)
+OFFERED = st.tuples(WORDS | st.just(""), st.lists(WORDS, max_size=2), st.floats(-9, 9, allow_subnormal=False))
+ASKED = st.lists(OFFERED, min_size=1, max_size=8, unique_by=lambda own: own[2])
 
 
-@given(ASKED, st.randoms())
-def test_the_best_threshold_is_that_of_trying_all(asked: list[tuple[str, list[str]]], rng: object) -> None:
-    numbers = [float(number) for number in range(len(asked))]
-    rng.shuffle(numbers)  # type: ignore[attr-defined]
-    questions = [Question(*own, number) for own, number in zip(asked, numbers, strict=True)]
+@given(ASKED, st.booleans())
+def test_the_best_threshold_is_that_of_trying_all(asked: list[tuple[str, list[str], float]], is_head: bool) -> None:
+    """A head offers a span for every question, and declines by its score; who writes declines by writing nothing."""
+    questions = [
+        Question("" if is_head and score > 0 else text, accepted, score, text if is_head else None)
+        for text, accepted, score in asked
+    ]
     found = scores(questions)
     for name, measure in (("exact_match", exact_match), ("f1", f1)):
-        tried = [
-            sum(
-                measure(own.predicted if (own.no_answer_score or 0) <= limit else "", own.accepted) for own in questions
-            )
-            for limit in [-1.0, *numbers]
-        ]
-        assert found[f"best_{name}"] == pytest.approx(max(tried) / len(questions))
+
+        def at(limit: float, measure: Callable[[str, list[str]], float] = measure) -> float:
+            answers = [(text if score <= limit else "", accepted) for text, accepted, score in asked]
+            return sum(measure(*answer) for answer in answers) / len(answers)
+
+        best = max(map(at, [-10.0, *(score for _, _, score in asked)]))
+        assert found[f"best_{name}"] == pytest.approx(best)
+        assert at(found[f"best_{name}_threshold"]) == pytest.approx(best)
         assert found[f"best_{name}"] >= found[name] - 1e-12
         assert 0 <= found[name] <= 1
     assert found["exact_match"] <= found["f1"] + 1e-12

@@ -1,8 +1,9 @@
-"""Each metric against its library asked directly, and against figures worked out by hand."""
+"""Each metric against a second reckoning: another library's, a plain count, or figures worked out by hand."""
 
 from __future__ import annotations
 
 import os
+from collections import Counter
 from pathlib import Path
 
 import numpy as np
@@ -12,12 +13,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 pytest.importorskip("sacrebleu", reason="needs the extra `text`")
-import sacrebleu
-from nltk.translate.meteor_score import meteor_score
-from rouge_score.rouge_scorer import RougeScorer
+from nltk.translate.bleu_score import corpus_bleu
 
 from sweeper.checks import ConfigError
-from tasks import wordnet
+from tasks import score_packages
 from tasks.text_metrics import Bleu, LabelScores, Meteor, Rouge, SquadV2, text_scores
 
 PREDICTIONS = ["the cat sat on the mat today", "in France, of course", "nothing"]
@@ -39,15 +38,18 @@ def test_squad_takes_questions_without_references() -> None:
     assert found["exact_match"] == found["no_answer_f1"] == found["best_f1"] == 1
 
 
-def test_bleu_is_sacrebleus() -> None:
-    """Which wants one list for the first references, one for the second, ..., and equally many of each."""
-    own = [references[:1] for references in REFERENCES]
-    expected = sacrebleu.corpus_bleu(PREDICTIONS, [[references[0] for references in own]]).score
-    assert Bleu().compute(predictions=PREDICTIONS, references=own)["bleu"] == pytest.approx(expected / 100)
-    padded = [*REFERENCES[:1], REFERENCES[1] * 2, REFERENCES[2][:2]]
-    ragged = [*REFERENCES[:1], REFERENCES[1], REFERENCES[2][:2]]
-    expected = sacrebleu.corpus_bleu(PREDICTIONS, [list(stream) for stream in zip(*padded, strict=True)]).score
-    assert Bleu().compute(predictions=PREDICTIONS, references=ragged)["bleu"] == pytest.approx(expected / 100)
+SENTENCES = st.lists(st.sampled_from("abc"), min_size=4, max_size=9).map(" ".join)  # every n-gram order is there
+CORPORA = st.lists(st.tuples(SENTENCES, st.lists(SENTENCES, min_size=1, max_size=3)), min_size=1, max_size=4)
+
+
+@given(CORPORA)
+def test_bleu_is_that_of_another_library(corpus: list[tuple[str, list[str]]]) -> None:
+    """nltk's, of the same tokens; neither smooths where n-grams of every length match."""
+    corpus = [*corpus, ("a b c d e", ["a b c d f"])]
+    tokens = [([own.split() for own in references], text.split()) for text, references in corpus]
+    expected = corpus_bleu(*map(list, zip(*tokens, strict=True)))
+    predictions, references = map(list, zip(*corpus, strict=True))
+    assert Bleu().compute(predictions=predictions, references=references)["bleu"] == pytest.approx(expected)
 
 
 def test_bleu_by_hand() -> None:
@@ -56,12 +58,34 @@ def test_bleu_by_hand() -> None:
     assert found == pytest.approx((6 / 7 * 5 / 6 * 4 / 5 * 3 / 4) ** 0.25)
 
 
-def test_rouge_is_rouge_scores_nearest_reference() -> None:
-    scorer = RougeScorer(["rouge1", "rouge2", "rougeL"])
-    found = Rouge().compute(predictions=PREDICTIONS, references=REFERENCES)
+def common(left: list[str], right: list[str]) -> int:
+    """Length of the longest common subsequence."""
+    if not left or not right:
+        return 0
+    if left[0] == right[0]:
+        return 1 + common(left[1:], right[1:])
+    return max(common(left[1:], right), common(left, right[1:]))
+
+
+def rouge(text: str, reference: str) -> dict[str, float]:
+    mine, gold = text.split(), reference.split()
+    grams = {f"rouge{n}": [Counter(zip(*(side[first:] for first in range(n)), strict=False)) for side in (mine, gold)]
+             for n in (1, 2)}  # fmt: skip
+    shared = {name: (ours & theirs).total() for name, (ours, theirs) in grams.items()}
+    both = {name: ours.total() + theirs.total() for name, (ours, theirs) in grams.items()}
+    shared["rougeL"], both["rougeL"] = common(mine, gold), len(mine) + len(gold)
+    return {name: 2 * shared[name] / both[name] if both[name] else 0.0 for name in shared}  # F of the two shares
+
+
+SHORT = st.lists(st.sampled_from("abc"), max_size=6).map(" ".join)
+
+
+@given(st.lists(st.tuples(SHORT, st.lists(SHORT, min_size=1, max_size=3)), min_size=1, max_size=3))
+def test_rouge_is_counted_with_the_nearest_reference(corpus: list[tuple[str, list[str]]]) -> None:
+    predictions, references = map(list, zip(*corpus, strict=True))
+    found = Rouge().compute(predictions=predictions, references=references)
     for kind in ("rouge1", "rouge2", "rougeL"):
-        best = [max(scorer.score(reference, text)[kind].fmeasure for reference in own)
-                for text, own in zip(PREDICTIONS, REFERENCES, strict=True)]  # fmt: skip
+        best = [max(rouge(text, reference)[kind] for reference in own) for text, own in corpus]
         assert found[kind] == pytest.approx(np.mean(best))
 
 
@@ -73,16 +97,39 @@ def test_rouge_by_hand() -> None:
 @pytest.fixture
 def with_wordnet(data_dir: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("SWEEPER_DATA", str(data_dir))
-    wordnet.reader.cache_clear()
+    score_packages.wordnet.cache_clear()
 
 
-@pytest.mark.usefixtures("with_wordnet")
-def test_meteor_is_nltks() -> None:
-    tokens = [["in", "France", ",", "of", "course"], ["nothing"]]
-    found = Meteor().compute(predictions=PREDICTIONS[1:], references=[["in France"], ["everything", "nothing at all"]])
-    nearest = [meteor_score([["in", "France"]], tokens[0], wordnet=wordnet.reader()),
-               meteor_score([["nothing", "at", "all"]], tokens[1], wordnet=wordnet.reader())]  # fmt: skip
-    assert found["meteor"] == pytest.approx(np.mean(nearest))
+class NoWords:
+    """A WordNet without entries."""
+
+    def synsets(self, word: str) -> list[str]:
+        return []
+
+
+def meteor(matches: int, chunks: int, length: int, gold: int) -> float:
+    """https://aclanthology.org/W05-0909: F that weighs recall nine times, less half the cube of chunks per match."""
+    precision, recall = matches / length, matches / gold
+    return 10 * precision * recall / (recall + 9 * precision) * (1 - 0.5 * (chunks / matches) ** 3)
+
+
+@pytest.mark.parametrize(
+    ("text", "references", "expected"),
+    [
+        ("a cat sat", ["a cat sat"], meteor(3, 1, 3, 3)),
+        ("a cat sat", ["sat a cat"], meteor(3, 2, 3, 3)),
+        ("A cat", ["the cat ran off"], meteor(1, 1, 2, 4)),
+        ("cats run", ["a cat runs"], meteor(2, 1, 2, 3)),  # stems
+        ("in France, of course", ["in France"], meteor(2, 1, 5, 2)),  # the comma is a token
+        ("nothing", ["everything", "nothing at all"], meteor(1, 1, 1, 3)),  # the nearest reference
+        ("film", ["movie"], 0.0),
+    ],
+)
+def test_meteor_by_hand(monkeypatch: pytest.MonkeyPatch, text: str, references: list[str], expected: float) -> None:
+    monkeypatch.setattr(score_packages, "wordnet", NoWords)
+    assert Meteor().compute(predictions=[text], references=[references])["meteor"] == pytest.approx(expected)
+    pair = Meteor().compute(predictions=[text, "x"], references=[references, ["y"]])
+    assert pair["meteor"] == pytest.approx(expected / 2)
 
 
 @pytest.mark.usefixtures("with_wordnet")
@@ -102,15 +149,15 @@ def test_meteor_without_wordnet_is_an_error_at_once(monkeypatch: pytest.MonkeyPa
     monkeypatch.setattr(nltk.data, "path", [str(tmp_path)])
     monkeypatch.setenv("SWEEPER_DATA", str(tmp_path))
     with pytest.raises(ConfigError, match=r"task\.metrics=meteor: needs the WordNet data .*; .*NLTK_DATA"):
-        wordnet.check(["bleu", "meteor"])
-    wordnet.check(["bleu", "rouge"])
+        score_packages.check(["bleu", "meteor"])
+    score_packages.check(["bleu", "rouge"])
     assert os.listdir(tmp_path) == []
 
 
 def test_a_missing_package_is_an_error_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(wordnet.PACKAGES, "bleu", "no_such_package")
+    monkeypatch.setitem(score_packages.PACKAGES, "bleu", "no_such_package")
     with pytest.raises(ConfigError, match=r"task\.metrics=bleu: needs the package no_such_package; pip install"):
-        wordnet.check(["bleu"])
+        score_packages.check(["bleu"])
 
 
 def test_families_are_computed_together() -> None:

@@ -30,7 +30,7 @@ def check(families: Sequence[str]) -> None:
 
 
 @cache
-def reader() -> Any:
+def wordnet() -> Any:
     """nltk's WordNet, read once per process. Raises ConfigError where it is not at hand."""
     from nltk.corpus.reader.wordnet import WordNetCorpusReader
 
