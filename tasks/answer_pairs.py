@@ -147,5 +147,5 @@ def _pair(row: Mapping[str, Any], file: str, place: str) -> Pair:
     """`file` and `place` stand in for a document and section that are not given; a short row lacks its last values."""
     given = {name: (row.get(name) or "").strip() for name in ("question", "answer", "context", "document", "section")}
     document = given["document"] or file
-    return Pair(given["question"], given["answer"], given["context"], document,
-                f"{document}, {given['section'] or place}")  # fmt: skip
+    section = (given["section"] or place).removeprefix(f"{document}, ")  # which `build` puts before it
+    return Pair(given["question"], given["answer"], given["context"], document, f"{document}, {section}")

@@ -6,21 +6,19 @@ from collections.abc import Sequence
 
 import pandas as pd
 
-from sweeper.checks import ConfigError
+from tasks.rows import Origin, texts
 from tasks.splits import ID
 
 
-def checked(rows: pd.DataFrame, columns: Sequence[str]) -> pd.DataFrame:
-    """The columns that are read, stripped as training strips them, and an id by which messages name the row.
+def checked(rows: pd.DataFrame, columns: Sequence[str], source: str) -> pd.DataFrame:
+    """The columns that are read, as training reads them, and an id by which messages name the row.
 
-    Raises ConfigError for a column or a text that is missing.
+    Raises ConfigError for a column or a text that is missing; `source` says where, in words.
     """
+    origin = Origin("input", source, "")
     for column in columns:
         if column not in rows:
             names = ", ".join(map(str, rows.columns))
-            raise ConfigError("input", names, f"has no column {column!r}", f"it needs {', '.join(columns)}")
-        for number, value in enumerate(rows[column].tolist(), start=1):
-            if not isinstance(value, str) or not value.strip():
-                raise ConfigError("input", f"row {number}", f"column {column!r} holds {value!r}, which is no text")
-    texts = {column: [value.strip() for value in rows[column].tolist()] for column in columns}
-    return pd.DataFrame({ID: [f"row {number}" for number in range(1, len(rows) + 1)], **texts}, dtype="str")
+            raise origin.error(f"has no column {column!r}, only {names}", f"it needs {', '.join(columns)}")
+    read = {column: texts(rows[column].tolist(), column, origin) for column in columns}
+    return pd.DataFrame({ID: [f"row {number}" for number in range(1, len(rows) + 1)], **read}, dtype="str")

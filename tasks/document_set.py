@@ -2,7 +2,8 @@
 
 train.parquet, test.parquet   the rows
 set_aside.jsonl               what became no row, each with its reason
-manifest.json                 sources with their sha256, settings, counts; written last
+manifest.json                 sources with their sha256, settings, counts, the parts of each side; written last: a
+                              folder without it is none that was finished
 """
 
 from __future__ import annotations
@@ -10,18 +11,18 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import json
+import os
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
-from collections.abc import Set as AbstractSet
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Generic, Protocol, TypeVar
 
 from sweeper.checks import ConfigError
-from tasks.document_split import held_out, unit_of_split
+from tasks.document_split import TEST, TRAIN, Parts, Placed, held_out, unit_of_split
 from tasks.near_duplicates import near_duplicates
+from tasks.whole_groups import some_groups
 
-SPLITS = ("train", "test")
 MANIFEST, ASIDE = "manifest.json", "set_aside.jsonl"
 
 
@@ -36,13 +37,7 @@ class SetAside:
     detail: str = ""
 
 
-class Row(Protocol):
-    @property
-    def document(self) -> str: ...
-
-    @property
-    def section(self) -> str: ...
-
+class Row(Placed, Protocol):
     def row(self) -> dict[str, Any]:
         """Its columns."""
 
@@ -63,19 +58,22 @@ class Sources:
     files: Sequence[Path]
     others: Sequence[Path] = ()  # of the same folders, and no documents
 
-
-@dataclass(frozen=True)
-class Held:
-    """What one set holds out, for another set of the same documents."""
-
-    unit: str  # document | section
-    names: AbstractSet[str]
+    def described(self) -> list[dict[str, str]]:
+        return [{"path": path.as_posix(), "sha256": _sha256(path)} for path in self.files]
 
 
 @dataclass(frozen=True)
-class Written(Generic[RowT]):
-    kept: Sequence[RowT]
-    held: Held
+class Content(Generic[RowT]):
+    """A set before it is written."""
+
+    rows: Sequence[RowT]
+    sides: Sequence[str]  # of each row: train | test
+    parts: Parts  # of the rows that follow no other set
+    unnamed: int | None  # how many rows these are; None where there is no other set to follow
+    aside: Sequence[SetAside]
+
+    def of(self, side: str) -> list[RowT]:
+        return [row for row, own in zip(self.rows, self.sides, strict=True) if own == side]
 
 
 @dataclass(frozen=True)
@@ -85,17 +83,27 @@ class DocumentSet:
     words: Mapping[str, str]  # of the command line, for the manifest
 
     def check_free(self) -> None:
-        """Raises ConfigError where the folder holds a set already."""
-        for name in (*(f"{split}.parquet" for split in SPLITS), MANIFEST):
-            if (self.folder / name).exists():
-                raise ConfigError("out", self.folder.parent, f"holds {self.folder.name}/{name} already",
-                                  "delete it or give another folder")  # fmt: skip
+        """Raises ConfigError where the folder holds a finished set."""
+        if (self.folder / MANIFEST).exists():
+            raise ConfigError("out", self.folder.parent, f"holds {self.folder.name}/{MANIFEST} already",
+                              "delete its folder or give another one")  # fmt: skip
 
-    def write(
-        self, rows: Sequence[RowT], key: Callable[[RowT], str], aside: Sequence[SetAside], sources: Sources,
-        held: Held | None = None,
-    ) -> Written[RowT]:  # fmt: skip
-        """`key` is what must not repeat. Without `held` the test split is chosen here.
+    def is_finished(self, sources: Sources) -> bool:
+        """Raises ConfigError where it is, but of other settings or files."""
+        if (manifest := read_manifest(self.folder)) is None:
+            return False
+        ours = {**self._settings(), **{each["path"]: each["sha256"] for each in sources.described()}}
+        theirs = {**manifest["settings"], **{each["path"]: each["sha256"] for each in manifest["sources"]}}
+        if changed := difference(theirs, ours):
+            raise ConfigError("out", self.folder.parent, f"holds {self.folder.name}/ made with {changed}",
+                              "give the same again, or another folder")  # fmt: skip
+        return True
+
+    def content(
+        self, rows: Sequence[RowT], key: Callable[[RowT], str], aside: Sequence[SetAside], follows: Parts | None = None
+    ) -> Content[RowT]:
+        """`key` is what must not repeat. Rows that are about the parts of another set are on the sides that these have
+        there; the split of the rest is chosen here.
 
         Raises:
             ConfigError: no split of the wanted share can be made.
@@ -103,56 +111,98 @@ class DocumentSet:
         repeated = near_duplicates([key(row) for row in rows], self.settings.near_duplicate)
         aside = [*aside, *(_repeat(rows[number], key(rows[number]), rows[kept]) for number, kept in repeated.items())]
         kept = [row for number, row in enumerate(rows) if number not in repeated]
-        held = held or self._held(kept)
-        sides = {"train": [row for row in kept if not _is_held(row, held)],
-                 "test": [row for row in kept if _is_held(row, held)]}  # fmt: skip
+        named = [follows.side(row) if follows else None for row in kept]
+        rest = [row for row, side in zip(kept, named, strict=True) if side is None]
+        parts = self._parts(rest, must_split=len(rest) == len(kept))
+        sides = [side or parts.side(row) or TRAIN for row, side in zip(kept, named, strict=True)]
+        return Content(kept, sides, parts, len(rest) if follows else None, aside)
+
+    def write(self, content: Content[RowT], sources: Sources) -> None:
         self.folder.mkdir(parents=True, exist_ok=True)
-        for split, own in sides.items():
-            self._write_rows(split, own)
-        lines = [json.dumps(dataclasses.asdict(lost), ensure_ascii=False) + "\n" for lost in aside]
+        for side in (TRAIN, TEST):
+            self._write_rows(side, content.of(side))
+        lines = [json.dumps(dataclasses.asdict(lost), ensure_ascii=False) + "\n" for lost in content.aside]
         (self.folder / ASIDE).write_text("".join(lines), encoding="utf-8")
-        counts = {**{split: len(own) for split, own in sides.items()},
-                  "set_aside": dict(Counter(lost.reason for lost in aside))}  # fmt: skip
-        self._write_manifest(counts, sides, sources, held)
-        print(self._summary(counts, held))
-        return Written(kept, held)
+        self._write_manifest(content, sources)
+        print(self._summary(content))
 
-    def _held(self, rows: Sequence[Row]) -> Held:
-        unit = unit_of_split([row.document for row in rows], self.settings.test_share, self.settings.split)
-        if not rows:
-            return Held(unit, frozenset())
+    def _settings(self) -> dict[str, Any]:
+        return {key: value for key, value in self.words.items() if key != "out"} | dataclasses.asdict(self.settings)
+
+    def _parts(self, rows: Sequence[Row], *, must_split: bool) -> Parts:
+        """Rows that stand beside others may be too few to hold any of them out: then all are trained on."""
+        share, seed = self.settings.test_share, self.settings.seed
+        unit = unit_of_split([row.document for row in rows], share, self.settings.split)
         names = [str(getattr(row, unit)) for row in rows]
-        return Held(unit, held_out(names, self.settings.test_share, self.settings.seed))
+        must_split = must_split and bool(rows)
+        test = held_out(names, share, seed) if must_split else some_groups(names, share * len(names), seed)
+        return Parts(unit, frozenset(names) - test, test)
 
-    def _write_rows(self, split: str, rows: Sequence[Row]) -> None:
+    def _write_rows(self, side: str, rows: Sequence[Row]) -> None:
         import pandas as pd
 
+        path = self.folder / f"{side}.parquet"
+        path.unlink(missing_ok=True)  # of a set that was never finished
         if rows:  # a file of no rows is no data: a run that wants it shall say that it is missing
-            frame = pd.DataFrame([row.row() for row in rows])
-            frame.to_parquet(self.folder / f"{split}.parquet", index=False)
+            pd.DataFrame([row.row() for row in rows]).to_parquet(path, index=False)
 
-    def _write_manifest(
-        self, counts: Mapping[str, Any], sides: Mapping[str, Sequence[Row]], sources: Sources, held: Held
-    ) -> None:
+    def _write_manifest(self, content: Content[RowT], sources: Sources) -> None:
         manifest = {
-            "sources": [{"path": path.as_posix(), "sha256": _sha256(path)} for path in sources.files],
+            "sources": sources.described(),
             "no_documents": [path.as_posix() for path in sources.others],
-            "settings": {**self.words, **dataclasses.asdict(self.settings), "split": held.unit},
-            "counts": counts,
-            "documents": {split: dict(Counter(row.document for row in own)) for split, own in sides.items()},
+            "settings": self._settings(),
+            "counts": {**{side: len(content.of(side)) for side in (TRAIN, TEST)}, "set_aside": _reasons(content)},
+            "documents": {side: dict(Counter(row.document for row in content.of(side))) for side in (TRAIN, TEST)},
+            "parts": content.parts.plain(),
         }
-        text = json.dumps(manifest, indent=1, ensure_ascii=False)
-        (self.folder / MANIFEST).write_text(f"{text}\n", encoding="utf-8")
+        if content.unnamed is not None:
+            manifest["rows_about_none_of_the_text"] = content.unnamed  # `parts` are theirs
+        scratch = self.folder / f".{MANIFEST}.partial"
+        scratch.write_text(f"{json.dumps(manifest, indent=1, ensure_ascii=False)}\n", encoding="utf-8")
+        os.replace(scratch, self.folder / MANIFEST)
 
-    def _summary(self, counts: Mapping[str, Any], held: Held) -> str:
-        lost = ", ".join(f"{count:,} {reason}" for reason, count in counts["set_aside"].items()) or "none"
-        units = f"{len(held.names):,} {held.unit}{'s' * (len(held.names) != 1)}"
-        return (f"{self.folder}: {counts['train']:,} rows to train on, {counts['test']:,} to test on "
-                f"({units} held out); set aside: {lost}")  # fmt: skip
+    def _summary(self, content: Content[RowT]) -> str:
+        lost = ", ".join(f"{count:,} {reason}" for reason, count in _reasons(content).items()) or "none"
+        number, unit = len(content.parts.test), content.parts.unit
+        units = f"{number:,} {unit}{'s' * (number != 1)}"
+        how = f"{units} held out"
+        if content.unnamed is not None:
+            own = f"; {content.unnamed:,} rows are about none of its parts, {units} of theirs held out"
+            how = "as the text is split" + own * bool(content.unnamed)
+        return (f"{self.folder}: {len(content.of(TRAIN)):,} rows to train on, {len(content.of(TEST)):,} to test on "
+                f"({how}); set aside: {lost}")  # fmt: skip
 
 
-def _is_held(row: Row, held: Held) -> bool:
-    return getattr(row, held.unit) in held.names
+def read_manifest(folder: Path) -> dict[str, Any] | None:
+    """None where there is no finished set. Raises ConfigError for a file that cannot be read as one."""
+    path = folder / MANIFEST
+    if not path.exists():
+        return None
+    try:
+        manifest = dict(json.loads(path.read_text(encoding="utf-8")))
+        Parts.restored(manifest["parts"])
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise ConfigError("out", folder.parent, f"{folder.name}/{MANIFEST} does not say how its documents are split "
+                          f"({type(error).__name__})", "build that set again") from None  # fmt: skip
+    return manifest
+
+
+def parts_of(folder: Path) -> Parts | None:
+    """Of a finished set. Raises ConfigError."""
+    manifest = read_manifest(folder)
+    return None if manifest is None else Parts.restored(manifest["parts"])
+
+
+def difference(theirs: Mapping[str, Any], ours: Mapping[str, Any]) -> str:
+    """The first key whose value is not the same, in words; nothing where all are."""
+    for key in [*ours, *theirs]:
+        if theirs.get(key) != ours.get(key):
+            return f"{key}={theirs.get(key)}, now {ours.get(key)}"
+    return ""
+
+
+def _reasons(content: Content[Any]) -> dict[str, int]:
+    return dict(Counter(lost.reason for lost in content.aside))
 
 
 def _repeat(row: Row, text: str, kept: Row) -> SetAside:

@@ -2,14 +2,48 @@
 
 from __future__ import annotations
 
-import hashlib
 import math
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from collections.abc import Set as AbstractSet
+from dataclasses import dataclass
+from typing import Any, Protocol
 
 from sweeper.checks import ConfigError
+from tasks.whole_groups import some_groups
 
 DOCUMENT, SECTION, AUTO = "document", "section", "auto"
+TRAIN, TEST = "train", "test"
+
+
+class Placed(Protocol):
+    @property
+    def document(self) -> str: ...
+
+    @property
+    def section(self) -> str: ...
+
+
+@dataclass(frozen=True)
+class Parts:
+    """The two sides by the names of their parts, for whatever else is made of the same documents."""
+
+    unit: str  # document | section
+    train: AbstractSet[str]
+    test: AbstractSet[str]
+
+    @classmethod
+    def restored(cls, plain: Mapping[str, Any]) -> Parts:
+        """Raises KeyError for what `plain` did not make."""
+        return cls(plain["unit"], frozenset(plain[TRAIN]), frozenset(plain[TEST]))
+
+    def plain(self) -> dict[str, Any]:
+        return {"unit": self.unit, TRAIN: sorted(self.train), TEST: sorted(self.test)}
+
+    def side(self, row: Placed) -> str | None:
+        """None where the row's document or section is none of the parts."""
+        name = getattr(row, self.unit)
+        return TEST if name in self.test else TRAIN if name in self.train else None
 
 
 def unit_of_split(documents: Sequence[str], share: float, asked: str) -> str:
@@ -24,17 +58,12 @@ def unit_of_split(documents: Sequence[str], share: float, asked: str) -> str:
 
 
 def held_out(units: Sequence[str], share: float, seed: int) -> set[str]:
-    """From each row's unit, those whose rows together come nearest to the share, taken in the order of a keyed hash.
+    """From each row's unit, some whose rows together are about the share: see `some_groups`.
 
     Raises:
         ConfigError: that leaves one of the sides empty.
     """
-    sizes, wanted = Counter(units), share * len(units)
-    taken, rows = set[str](), 0
-    for unit in sorted(sizes, key=lambda name: hashlib.sha256(f"{seed}\n{name}".encode()).digest()):
-        if abs(rows + sizes[unit] - wanted) < abs(rows - wanted):
-            taken.add(unit)
-            rows += sizes[unit]
+    sizes, taken = Counter(units), some_groups(units, share * len(units), seed)
     if not taken or len(taken) == len(sizes):
         enough = math.ceil(100 * min(sizes.values(), default=0) / max(1, len(units))) / 100
         fix = f"test_share={enough:g}" if 0 < enough < 1 and not taken else "give more documents"

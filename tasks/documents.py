@@ -10,7 +10,8 @@ whole documents or sections (a PDF's page, some 8,000 characters of a text) out 
 one that overlaps it, is in the training split. With a writer, a chat model then asks and answers about every chunk.
 
 input            files, folders (searched through), arXiv ids of PDFs already saved; commas between them
-out              folder of the results; those that are there already are not overwritten
+out              folder of the results; finished ones are not overwritten, and a build with a writer that stopped goes
+                 on where it was when it is given again
 arxiv            folder of the saved PDFs; the current one unless given
 model            conf/model whose tokenizer counts the tokens (mini); model.path: its folder
 chunk_tokens     of a chunk, at most (254: a block of task.max_length=256, with its first and last token)
@@ -26,7 +27,8 @@ retries          of an answer that is not well-formed JSON, before the chunk is 
 max_new_tokens   of one answer of the writer (512)
 
 `import` takes ready pairs, CSV with the columns question and answer (and maybe context, document, section), with `out`,
-`near_duplicate`, `test_share`, `split` and `seed` as above.
+`near_duplicate`, `test_share`, `split` and `seed` as above. Where `out` holds a text/ already, questions about its
+documents (or sections, where those are held out) are on the same side as the text; the others are split by themselves.
 
 Results, as conf/task/domain_text.yaml and domain_qa.yaml read them: text/train.parquet and text/test.parquet (text,
 document, section), pairs/train.parquet and pairs/test.parquet (question, context, answers, document, section), and in
@@ -36,7 +38,6 @@ each folder manifest.json (sources with their sha256, settings, counts) and set_
 from __future__ import annotations
 
 import logging
-import math
 import os
 import sys
 from collections.abc import Mapping, Sequence
@@ -47,16 +48,18 @@ from typing import TYPE_CHECKING
 
 from sweeper import arguments, mini
 from sweeper.__main__ import in_one_line, open_hydra
-from sweeper.checks import ConfigError, at_least, one_of
+from sweeper.arguments import whole_number
+from sweeper.checks import ConfigError, one_of
 from sweeper.config import Architecture, ModelConfig, RunConfig
 from sweeper.search import model_files
 from sweeper.search.command import CONFIG_NAME
 from sweeper.search.compose import Composer
 from tasks.answer_pairs import Pair, Writer, prompt, read_pairs, write_pairs
 from tasks.chunks import Chunk, chunks
-from tasks.document_set import DocumentSet, SetAside, Settings, Sources
+from tasks.document_set import DocumentSet, SetAside, Settings, Sources, parts_of
 from tasks.document_split import AUTO, DOCUMENT, SECTION
 from tasks.document_text import Document, Unreadable, find, read
+from tasks.pair_journal import PairJournal, Portion
 
 if TYPE_CHECKING:
     from tokenizers import Tokenizer
@@ -65,7 +68,8 @@ PROGRAM = "tasks.documents"
 SPLITTING = {"near_duplicate": "0.8", "test_share": "0.1", "split": AUTO, "seed": "0"}  # with their defaults
 BUILD = {"arxiv": ".", "model": "mini", "chunk_tokens": "254", "overlap_tokens": "32", **SPLITTING}
 WRITING = {"writer.peft": "none", "pairs_per_chunk": "3", "retries": "2", "max_new_tokens": "512"}
-PORTION = 256  # chunks that the writer is given at a time
+WRITER = ("writer", "writer.path", *WRITING)  # what a text alone does not hang on
+PORTION = 256  # chunks that the writer is given at a time, and that are lost when it stops
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -98,37 +102,41 @@ def check_installed() -> None:
 
 def build(given: Mapping[str, str]) -> None:
     settings, out = settings_of(given), Path(given["out"])
-    tokens, overlap = whole(given, "chunk_tokens", 8), whole(given, "overlap_tokens", 0)
+    tokens, overlap = whole_number(given, "chunk_tokens", 8), whole_number(given, "overlap_tokens", 0)
     if 2 * overlap > tokens:
         raise ConfigError("overlap_tokens", overlap, f"more than half of a chunk (chunk_tokens={tokens})")
     tokenizer = tokenizer_of(composed(given, "model").model)
     writing = Writing.of(given) if "writer" in given else None
-    text_words = {key: value for key, value in given.items() if key not in WRITING}
+    text_words = {key: value for key, value in given.items() if key not in WRITER}
     text, asked = DocumentSet(out / "text", settings, text_words), DocumentSet(out / "pairs", settings, given)
-    for wanted in (text, asked) if writing else (text,):
-        wanted.check_free()
+    (asked if writing else text).check_free()
     sources = Sources(*find(given["input"].split(","), Path(given["arxiv"])))
+    is_finished = text.is_finished(sources)
     documents, unread = read_all(sources.files)
-    found = list(chunks(documents, tokenizer, tokens=tokens, overlap=overlap))
-    writer = writing.writer(found) if writing else None
-    written = text.write(found, lambda chunk: chunk.text, unread, sources)
-    if writing and writer:
-        pairs, malformed = writing.ask(written.kept, writer)
-        asked.write(pairs, lambda pair: pair.question, malformed, sources, written.held)
+    found = text.content(list(chunks(documents, tokenizer, tokens=tokens, overlap=overlap)),
+                         lambda chunk: chunk.text, unread)  # fmt: skip
+    answers = Answers.begun(writing, found.rows, asked.folder) if writing else None
+    if not is_finished:
+        text.write(found, sources)
+    if answers:
+        pairs, malformed = answers.asked()
+        asked.write(asked.content(pairs, lambda pair: pair.question, malformed, parts_of(text.folder)), sources)
+        answers.journal.delete()
 
 
 def import_pairs(given: Mapping[str, str]) -> None:
-    path = Path(given["pairs"])
-    found = DocumentSet(Path(given["out"]) / "pairs", settings_of(given), given)
-    found.check_free()
+    path, out = Path(given["pairs"]), Path(given["out"])
+    asked = DocumentSet(out / "pairs", settings_of(given), given)
+    asked.check_free()
+    follows = parts_of(out / "text")
     pairs, aside = read_pairs(path)
-    found.write(pairs, lambda pair: pair.question, aside, Sources([path]))
+    asked.write(asked.content(pairs, lambda pair: pair.question, aside, follows), Sources([path]))
 
 
 def settings_of(given: Mapping[str, str]) -> Settings:
     one_of("split", given["split"], (AUTO, DOCUMENT, SECTION))
     near_duplicate, test_share = (share(given, key) for key in ("near_duplicate", "test_share"))
-    return Settings(near_duplicate, test_share, given["split"], whole(given, "seed", 0))
+    return Settings(near_duplicate, test_share, given["split"], whole_number(given, "seed", 0))
 
 
 def read_all(paths: Sequence[Path]) -> tuple[list[Document], list[SetAside]]:
@@ -151,6 +159,7 @@ class Writing:
     """How a chat model is asked for pairs."""
 
     config: RunConfig
+    words: Mapping[str, str]
     count: int  # pairs of one chunk
     retries: int
     max_new_tokens: int
@@ -161,8 +170,9 @@ class Writing:
         if config.model.architecture is not Architecture.CAUSAL_LM:
             raise ConfigError("writer", given["writer"], "no model that writes", "choose a causal language model")
         model_files.check_at_hand(config.model)
-        return cls(config, whole(given, "pairs_per_chunk", 1), whole(given, "retries", 0),
-                   whole(given, "max_new_tokens", 1))  # fmt: skip
+        words = {key: given[key] for key in (*WRITER, "seed") if key in given}
+        return cls(config, words, whole_number(given, "pairs_per_chunk", 1), whole_number(given, "retries", 0),
+                   whole_number(given, "max_new_tokens", 1))  # fmt: skip
 
     def writer(self, found: Sequence[Chunk]) -> Writer:
         """With the model loaded. Raises ConfigError where that cannot be, or where it cannot read every chunk."""
@@ -176,18 +186,48 @@ class Writing:
         writer.check([prompt(chunk, self.count) for chunk in found])
         return writer
 
-    def ask(self, found: Sequence[Chunk], writer: Writer) -> tuple[list[Pair], list[SetAside]]:
+    def ask(self, found: Sequence[Chunk], writer: Writer) -> Portion:
         """Every chunk's pairs, and the answers that stayed malformed."""
-        pairs: list[Pair] = []
-        malformed: list[SetAside] = []
-        for start in range(0, len(found), PORTION):
-            portion = found[start : start + PORTION]
-            for new, lost in write_pairs(portion, writer, count=self.count, retries=self.retries):
-                pairs += new
-                malformed += lost
-            print(f"{start + len(portion):,} of {len(found):,} chunks asked: {len(pairs):,} pairs, "
-                  f"{len(malformed):,} answers set aside", flush=True)  # fmt: skip
-        return pairs, malformed
+        steps = list(write_pairs(found, writer, count=self.count, retries=self.retries))
+        return Portion(len(found), [pair for new, _ in steps for pair in new],
+                       [answer for _, lost in steps for answer in lost])  # fmt: skip
+
+
+@dataclass
+class Answers:
+    """What is asked about all chunks, portion by portion; those that an earlier command was given stay."""
+
+    writing: Writing
+    found: Sequence[Chunk]
+    journal: PairJournal
+    done: list[Portion]
+    writer: Writer | None  # None where nothing is left to ask
+
+    @classmethod
+    def begun(cls, writing: Writing, found: Sequence[Chunk], folder: Path) -> Answers:
+        """With the writer loaded. Raises ConfigError where that cannot be, or the answers there are to others."""
+        journal = PairJournal.of(folder / "pairs.jsonl.partial", writing.words, found, writing.count)
+        done = journal.portions()
+        left = found[sum(portion.chunks for portion in done) :]
+        return cls(writing, found, journal, done, writing.writer(left) if left else None)
+
+    def asked(self) -> tuple[list[Pair], list[SetAside]]:
+        """Every chunk's pairs, and the answers that stayed malformed."""
+        if self.done:
+            print(f"goes on: {self._progress()}")
+        while self.writer and (left := self.found[self._asked() :]):
+            self.done.append(self.writing.ask(left[:PORTION], self.writer))
+            self.journal.add(self.done[-1])
+            print(self._progress(), flush=True)
+        return ([pair for portion in self.done for pair in portion.pairs],
+                [lost for portion in self.done for lost in portion.aside])  # fmt: skip
+
+    def _progress(self) -> str:
+        pairs, lost = (sum(len(getattr(own, kind)) for own in self.done) for kind in ("pairs", "aside"))
+        return f"{self._asked():,} of {len(self.found):,} chunks asked: {pairs:,} pairs, {lost:,} answers set aside"
+
+    def _asked(self) -> int:
+        return sum(own.chunks for own in self.done)
 
 
 def composed(given: Mapping[str, str], role: str) -> RunConfig:
@@ -218,29 +258,13 @@ def tokenizer_of(model: ModelConfig) -> Tokenizer:
     return tokenizer
 
 
-def whole(given: Mapping[str, str], key: str, minimum: int) -> int:
-    value = number(given, key)
-    if not value.is_integer():
-        raise ConfigError(key, given[key], "must be a whole number")
-    at_least(key, value, minimum)
-    return int(value)
-
-
 def share(given: Mapping[str, str], key: str) -> float:
-    value = number(given, key)
-    if not 0 < value < 1:
-        raise ConfigError(key, given[key], "must lie between 0 and 1")
-    return value
-
-
-def number(given: Mapping[str, str], key: str) -> float:
-    """Raises ConfigError for a text that is none, or no finite one."""
     try:
         value = float(given[key])
     except ValueError:
-        value = math.nan
-    if not math.isfinite(value):
-        raise ConfigError(key, given[key], "must be a number")
+        raise ConfigError(key, given[key], "must be a number") from None
+    if not 0 < value < 1:  # nor does nan
+        raise ConfigError(key, given[key], "must lie between 0 and 1")
     return value
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
@@ -35,12 +34,11 @@ class Block:
 
 
 class LanguageModelingTask:
-    """See `tasks.task.Task`. Keeps the text of every block that it encoded: a prediction carries numbers only."""
+    """See `tasks.task.Task`."""
 
     def __init__(self, config: TaskConfig) -> None:
         self.labels: list[str] = []
         self.text_column = config.data.text
-        self._texts: dict[str, str] = {}
 
     def encode(self, rows: pd.DataFrame, tokenizer: Any, limits: Limits) -> Encoded:
         """A text that is longer than `limits.max_length` becomes several examples; nothing of it is dropped."""
@@ -52,10 +50,8 @@ class LanguageModelingTask:
             last = len(row_blocks) - 1
             for number, block in enumerate(row_blocks):
                 answer = [*block.tokens, eos] if number == last else block.tokens
-                example = EncodedExample(f"{name}#{number}", [bos], answer, None, candidates=[block.tokens],
-                                         num_characters=len(block.text))  # fmt: skip
-                self._texts[example.id] = block.text
-                examples.append(example)
+                examples.append(EncodedExample(f"{name}#{number}", [bos], answer, None, candidates=[block.tokens],
+                                               block=block.text))  # fmt: skip
         return Encoded(examples, truncated=0, eos=eos, writes=False)
 
     def encode_for_head(self, rows: pd.DataFrame, tokenizer: Any, limits: Limits) -> Encoded:
@@ -66,25 +62,24 @@ class LanguageModelingTask:
         return None
 
     def score(self, predictions: Sequence[Prediction]) -> dict[str, float]:
-        """A token weighs as much in a short block as in a long one."""
-        nats = -math.fsum(prediction.log_likelihoods[0] for prediction in predictions)
-        loss = nats / sum(prediction.num_tokens for prediction in predictions)
-        characters = sum(prediction.num_characters for prediction in predictions)
-        scores = {"loss": loss, "bits_per_character": nats / math.log(2) / characters}
-        try:
-            return scores | {"perplexity": math.exp(loss)}
-        except OverflowError:  # of a model that foresees nothing: more than a float holds, and the loss says it
-            return scores
+        from tasks.perplexity import Perplexity
+
+        found: dict[str, float] = Perplexity().compute(
+            predictions=[prediction.log_likelihoods[0] for prediction in predictions],
+            references=[prediction.block for prediction in predictions],
+            num_tokens=[prediction.num_tokens for prediction in predictions],
+        )
+        return found
 
     def table(self, predictions: Sequence[Prediction]) -> pd.DataFrame:
         """id, text, loss (nats per token), num_tokens, num_characters."""
         return pd.DataFrame(
             {
                 "id": pd.Series([prediction.id for prediction in predictions], dtype="str"),
-                "text": pd.Series([self._texts[prediction.id] for prediction in predictions], dtype="str"),
+                "text": pd.Series([prediction.block for prediction in predictions], dtype="str"),
                 "loss": [-prediction.log_likelihoods[0] / prediction.num_tokens for prediction in predictions],
                 "num_tokens": [prediction.num_tokens for prediction in predictions],
-                "num_characters": [prediction.num_characters for prediction in predictions],
+                "num_characters": [len(prediction.block) for prediction in predictions],
             }
         )
 

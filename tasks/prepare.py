@@ -4,9 +4,10 @@
     python -m tasks.prepare task=squad_v2 out=prepared/squad model=llama_3_2_1b      through its chat template
     python -m tasks.prepare task=sst2 task.train_size=1000 out=prepared/sst2-1k push=me/sst2-prompts
 
-out    a new folder: train.parquet, selection.parquet, test.parquet, and dataset.json, which says what they are
-push   <user or organisation>/<name> of a data set on the Hugging Face hub, made where it is not there yet
-model  whose chat template the prompts go through, where it has one; plain text unless given
+out      a new folder: train.parquet, selection.parquet, test.parquet, and dataset.json, which says what they are
+push     <user or organisation>/<name> of a data set on the Hugging Face hub, made where it is not there yet
+private  true | false: of a data set that push makes now; false unless given
+model    whose chat template the prompts go through, where it has one; plain text unless given
 
 Every other word is an override of the config, as of `python -m sweeper`. Columns: id, prompt, answer, text (both), and
 label, the class number, of a classification. The splits are those that a run with this config has.
@@ -36,7 +37,7 @@ if TYPE_CHECKING:
     from tasks.splits import Splits
 
 DESCRIPTION = "dataset.json"
-OWN_KEYS = ("out", "push")
+OWN_KEYS = ("out", "push", "private")
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -51,9 +52,12 @@ def prepare(words: list[str]) -> int:
     own = [word for word in words if word.partition("=")[0] in OWN_KEYS]
     given = arguments.parse(own, OWN_KEYS, needs=("out",), program="tasks.prepare")
     _check_target(Path(given["out"]))
+    private = arguments.switch(given, "private")
     if "push" in given:
         hub_upload.check_name("push", given["push"])
         hub_upload.check_online("push", given["push"], "leave push out")
+    elif "private" in given:
+        raise ConfigError("private", given["private"], "says how push makes a data set", "push=me/my-name, say")
     overrides = [word for word in words if word not in own]
     has_model = any(word.partition("=")[0].partition(".")[0] == "model" for word in overrides)
     config = _config(overrides, has_model=has_model)
@@ -64,7 +68,7 @@ def prepare(words: list[str]) -> int:
     for split, frame in frames.items():
         print(f"{len(frame):>8,} rows  {Path(given['out']) / split}.parquet")
     if "push" in given:
-        print(_push(Path(given["out"]), list(frames), given["push"]))
+        print(_push(Path(given["out"]), list(frames), given["push"], private=private))
     return 0
 
 
@@ -169,12 +173,12 @@ def _write(out: Path, frames: Mapping[str, pd.DataFrame], what: Mapping[str, Any
     os.replace(scratch, out)  # an empty folder there gives way
 
 
-def _push(out: Path, splits: Sequence[str], repo: str) -> str:
+def _push(out: Path, splits: Sequence[str], repo: str, *, private: bool) -> str:
     import datasets
 
     files = {split: str(out / f"{split}.parquet") for split in splits}
     with hub_upload.refusals("push", repo):
-        datasets.DatasetDict.from_parquet(files).push_to_hub(repo)
+        datasets.DatasetDict.from_parquet(files).push_to_hub(repo, private=private)
     return f"pushed to https://huggingface.co/datasets/{repo}"
 
 

@@ -52,8 +52,10 @@ def test_what_a_model_that_writes_no_json_answers_is_set_aside_and_counted(tmp_p
 def test_a_writer_that_cannot_read_a_chunk_is_refused_before_anything_is_written(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    (tmp_path / "a.txt").write_text("A long text about light. " * 500)
-    assert main(["build", f"input={tmp_path / 'a.txt'}", f"out={tmp_path / 'out'}", "writer=mini",
-                 "chunk_tokens=900"]) == 2  # fmt: skip
+    for name, thing in (("a", "light"), ("b", "sound")):
+        sentences = [f"Experiment {number} of {thing} took {number * number} hours. " for number in range(99)]
+        (tmp_path / f"{name}.txt").write_text("".join(sentences))
+    assert main(["build", f"input={tmp_path / 'a.txt'},{tmp_path / 'b.txt'}", f"out={tmp_path / 'out'}", "writer=mini",
+                 "chunk_tokens=900", "test_share=0.5", "near_duplicate=0.999"]) == 2  # fmt: skip
     assert "max_new_tokens=512: the writer reads 1,024 tokens" in capsys.readouterr().err
     assert not (tmp_path / "out").exists()

@@ -17,8 +17,8 @@ from tokenizers import Tokenizer
 
 from sweeper.checks import ConfigError
 from tasks.chunks import Chunk, chunks
-from tasks.document_set import DocumentSet, Held, SetAside, Settings, Sources
-from tasks.document_split import held_out, unit_of_split
+from tasks.document_set import DocumentSet, SetAside, Settings, Sources, parts_of
+from tasks.document_split import Parts, held_out, unit_of_split
 from tasks.document_text import Document, Section
 from tasks.near_duplicates import near_duplicates
 
@@ -45,10 +45,13 @@ def rows(*sizes: int) -> list[Chunk]:
             for own, size in enumerate(sizes) for number in range(size)]  # fmt: skip
 
 
-def written(folder: Path, found: Sequence[Chunk], settings: Settings = SETTINGS, held: Held | None = None) -> Held:
+def written(folder: Path, found: Sequence[Chunk], settings: Settings = SETTINGS, follows: Parts | None = None) -> Parts:
     made = DocumentSet(folder, settings, {"input": "x"})
-    return made.write(found, lambda chunk: chunk.text, [SetAside("unreadable", "scan.pdf", "", "")], Sources([]),
-                      held).held  # fmt: skip
+    content = made.content(found, lambda chunk: chunk.text, [SetAside("unreadable", "scan.pdf", "", "")], follows)
+    made.write(content, Sources([]))
+    parts = parts_of(folder)
+    assert parts == content.parts
+    return parts
 
 
 def frames(folder: Path) -> dict[str, pd.DataFrame]:
@@ -79,7 +82,7 @@ def test_a_text_that_almost_repeats_another_is_named_with_it() -> None:
     share=st.floats(0.05, 0.9),
     seed=st.integers(0, 9),
 )
-def test_held_out_units_come_as_near_to_the_share_as_one_more_or_less_could(
+def test_no_further_unit_would_bring_the_held_out_ones_nearer_to_the_share_than_half_a_unit(
     sizes: list[int], share: float, seed: int
 ) -> None:
     units = [str(number) for number, size in enumerate(sizes) for _ in range(size)]
@@ -87,9 +90,11 @@ def test_held_out_units_come_as_near_to_the_share_as_one_more_or_less_could(
         taken = held_out(units, share, seed)
     except ConfigError:  # where one part more is no nearer than none
         assume(False)
-    held = sum(sizes[int(unit)] for unit in taken)
+    held, wanted = sum(sizes[int(unit)] for unit in taken), share * len(units)
     assert 0 < held < len(units)
-    assert abs(held - share * len(units)) <= max(sizes)
+    assert abs(held - wanted) <= max(sizes) / 2 + 1e-9
+    left = [size for number, size in enumerate(sizes) if str(number) not in taken]
+    assert all(abs(held + size - wanted) >= abs(held - wanted) - 1e-9 for size in left)
     assert held_out(list(reversed(units)), share, seed) == taken
 
 
@@ -111,10 +116,10 @@ def test_a_share_that_no_part_is_small_enough_for_names_one_that_is() -> None:
 
 @pytest.mark.parametrize(("sizes", "column"), [((6, 6, 6, 6), "document"), ((24,), "section"), ((3, 20), "section")])
 def test_nothing_of_a_held_out_part_is_trained_on(tmp_path: Path, sizes: tuple[int, ...], column: str) -> None:
-    held = written(tmp_path, rows(*sizes))
-    assert held.unit == column
+    parts = written(tmp_path, rows(*sizes))
+    assert parts.unit == column
     train, test = frames(tmp_path).values()
-    assert set(test[column]) == set(held.names)
+    assert (set(train[column]), set(test[column])) == (parts.train, parts.test)
     assert not set(train[column]) & set(test[column])
     assert len(train) + len(test) == sum(sizes)
     assert list(train.columns) == ["text", "document", "section"]
@@ -129,14 +134,46 @@ def test_what_is_set_aside_is_counted_and_kept_with_its_reason(tmp_path: Path) -
     manifest = json.loads((tmp_path / "manifest.json").read_text("utf-8"))
     assert manifest["counts"] == {"train": 12, "test": 4, "set_aside": {"unreadable": 1, "near duplicate": 1}}
     assert sum(manifest["documents"]["train"].values()) == 12
-    assert manifest["settings"] == {"input": "x", "near_duplicate": 0.8, "test_share": 0.25, "split": "document",
+    assert manifest["settings"] == {"input": "x", "near_duplicate": 0.8, "test_share": 0.25, "split": "auto",
                                     "seed": 0}  # fmt: skip
+    assert manifest["parts"]["unit"] == "document"
+    assert "rows_about_none_of_the_text" not in manifest
 
 
 def test_a_second_set_holds_out_what_the_first_did(tmp_path: Path) -> None:
-    held = written(tmp_path / "text", rows(6, 6, 6, 6))
-    written(tmp_path / "pairs", rows(2, 1, 3, 2), held=held)
-    assert set(frames(tmp_path / "pairs")["test"]["document"]) == held.names
+    parts = written(tmp_path / "text", rows(6, 6, 6, 6))
+    written(tmp_path / "pairs", rows(2, 1, 3, 2), follows=parts)
+    assert set(frames(tmp_path / "pairs")["test"]["document"]) == parts.test
+
+
+def about(name: str, count: int) -> list[Chunk]:
+    return [Chunk(f"{name} {number}" * 9, name, f"{name}, page {number}") for number in range(count)]
+
+
+@pytest.mark.parametrize(("unknown", "held"), [(1, 0), (8, 2)], ids=["too few to split", "split by themselves"])
+def test_rows_about_none_of_the_parts_are_split_by_themselves(
+    tmp_path: Path, unknown: int, held: int, capsys: pytest.CaptureFixture[str]
+) -> None:
+    parts = written(tmp_path / "text", rows(6, 6, 6, 6))
+    written(tmp_path / "pairs", [*rows(2, 1, 3, 2), *about("letters", unknown)], follows=parts)
+    own = {side: set(frame["document"]) - {"letters"} for side, frame in frames(tmp_path / "pairs").items()}
+    assert own == {"train": parts.train, "test": parts.test}
+    of_letters = frames(tmp_path / "pairs")["test"]["document"] == "letters"
+    assert of_letters.sum() == held
+    manifest = json.loads((tmp_path / "pairs" / "manifest.json").read_text("utf-8"))
+    assert manifest["rows_about_none_of_the_text"] == unknown
+    said = capsys.readouterr().out.splitlines()[1]
+    sections = f"{held} section{'s' * (held != 1)}"
+    assert f"(as the text is split; {unknown} rows are about none of its parts, {sections} of theirs held out)" in said
+
+
+def test_a_split_that_no_manifest_names_cannot_be_followed(tmp_path: Path) -> None:
+    (tmp_path / "text").mkdir()
+    assert parts_of(tmp_path / "text") is None
+    for content in ("{}", "[", '{"parts": {"unit": "document"}}'):
+        (tmp_path / "text" / "manifest.json").write_text(content)
+        with pytest.raises(ConfigError, match=r"text/manifest.json does not say how its documents are split"):
+            parts_of(tmp_path / "text")
 
 
 def test_a_set_without_rows_leaves_its_account_and_no_data(tmp_path: Path) -> None:
@@ -146,6 +183,28 @@ def test_a_set_without_rows_leaves_its_account_and_no_data(tmp_path: Path) -> No
 
 def test_a_set_that_is_there_is_not_overwritten(tmp_path: Path) -> None:
     written(tmp_path / "text", rows(4, 4, 4, 4))
-    with pytest.raises(ConfigError, match=r"out=.*: holds text/train.parquet already; delete it or give another"):
+    with pytest.raises(ConfigError, match=r"out=.*: holds text/manifest.json already; delete its folder or give"):
         DocumentSet(tmp_path / "text", SETTINGS, {}).check_free()
     DocumentSet(tmp_path / "pairs", SETTINGS, {}).check_free()
+
+
+def test_a_set_that_was_not_finished_is_written_anew(tmp_path: Path) -> None:
+    first = written(tmp_path / "text", rows(4, 4, 4, 4))
+    (tmp_path / "text" / "manifest.json").unlink()
+    again = DocumentSet(tmp_path / "text", SETTINGS, {"input": "x"})
+    again.check_free()
+    assert not again.is_finished(Sources([]))
+    assert written(tmp_path / "text", rows(4, 4, 4, 4)) == first
+
+
+def test_a_finished_set_is_that_of_its_settings_and_files(tmp_path: Path) -> None:
+    source = tmp_path / "a.txt"
+    source.write_text("one")
+    made = DocumentSet(tmp_path / "text", SETTINGS, {"chunk_tokens": "64", "out": "here"})
+    made.write(made.content(rows(4, 4, 4, 4), lambda chunk: chunk.text, []), Sources([source]))
+    assert replace(made, words={"chunk_tokens": "64", "out": "there"}).is_finished(Sources([source]))
+    with pytest.raises(ConfigError, match=r"holds text/ made with chunk_tokens=64, now 128; give the same again"):
+        replace(made, words={"chunk_tokens": "128"}).is_finished(Sources([source]))
+    source.write_text("two")
+    with pytest.raises(ConfigError, match=r"holds text/ made with .*a.txt=7692c3ad\w+, now 3fc4ccfe"):
+        made.is_finished(Sources([source]))

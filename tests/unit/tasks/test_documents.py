@@ -100,6 +100,109 @@ def test_a_writer_brings_pairs_about_the_chunks_of_each_side(folder: Path, monke
     assert sum(map(len, pairs.values())) + manifest["counts"]["set_aside"].get("near duplicate", 0) == 2 * asked
 
 
+class Stopping(FakeWriter):
+    """Is stopped at its third portion."""
+
+    def __init__(self) -> None:
+        self.asked = 0
+
+    def __call__(self, prompts: Sequence[Prompt], *, attempt: int) -> list[str]:
+        self.asked += attempt == 0
+        if self.asked == 3:
+            raise KeyboardInterrupt
+        return super().__call__(prompts, attempt=attempt)
+
+
+class Counting(FakeWriter):
+    def __init__(self) -> None:
+        self.asked = 0
+
+    def __call__(self, prompts: Sequence[Prompt], *, attempt: int) -> list[str]:
+        self.asked += len(prompts) if attempt == 0 else 0
+        return super().__call__(prompts, attempt=attempt)
+
+
+def writes(monkeypatch: pytest.MonkeyPatch, writer: FakeWriter) -> None:
+    monkeypatch.setattr(Writing, "writer", lambda self, found: writer)
+    monkeypatch.setattr(documents, "PORTION", 7)
+
+
+def test_a_build_that_stopped_goes_on_where_it_was(
+    folder: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    writes(monkeypatch, Stopping())
+    assert build(folder, "writer=mini", "retries=1") == 130
+    written = folder / "documents" / "pairs"
+    assert [path.name for path in written.iterdir()] == ["pairs.jsonl.partial"]
+    with (written / "pairs.jsonl.partial").open("a") as file:
+        file.write('{"chunks": 7, "pairs": [{"question": "Wh')  # as a crash may leave it
+    text = frame(folder, "text/train")
+    capsys.readouterr()
+    writer = Counting()
+    writes(monkeypatch, writer)
+    assert build(folder, "writer=mini", "retries=1") == 0
+    assert "goes on: 14 of " in capsys.readouterr().out
+    assert writer.asked == len(text) + len(frame(folder, "text/test")) - 14
+    assert sorted(path.name for path in written.iterdir()) == [
+        "manifest.json", "set_aside.jsonl", "test.parquet", "train.parquet",
+    ]  # fmt: skip
+    found = {split: frame(folder, f"pairs/{split}") for split in ("train", "test")}
+    (folder / "documents").rename(folder / "stopped")
+    assert build(folder, "writer=mini", "retries=1") == 0
+    for split in ("train", "test"):
+        pd.testing.assert_frame_equal(found[split], frame(folder, f"pairs/{split}"))
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [(["retries=2"], "pairs.jsonl.partial: was begun with retries=1, now 2; give the same again, or delete it"),
+     (["retries=1", "writer.peft=qlora"], "was begun with writer.peft=none, now qlora"),
+     (["retries=1", "chunk_tokens=80"], "holds text/ made with chunk_tokens=64, now 80; give the same again")],
+)  # fmt: skip
+def test_a_build_that_stopped_goes_on_with_its_own_settings_alone(
+    folder: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], words: list[str], message: str
+) -> None:
+    writes(monkeypatch, Stopping())
+    assert build(folder, "writer=mini", "retries=1") == 130
+    begun = (folder / "documents" / "pairs" / "pairs.jsonl.partial").read_text()
+    assert build(folder, "writer=mini", *words) == 2
+    assert message in capsys.readouterr().err
+    assert (folder / "documents" / "pairs" / "pairs.jsonl.partial").read_text() == begun
+
+
+def test_a_text_that_is_there_can_be_asked_about_later_and_nothing_is_overwritten(
+    folder: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    writes(monkeypatch, FakeWriter())
+    assert build(folder) == 0
+    text = folder / "documents" / "text" / "train.parquet"
+    before = text.stat().st_mtime_ns
+    assert build(folder, "writer=mini") == 0
+    assert text.stat().st_mtime_ns == before
+    assert set(frame(folder, "pairs/test")["document"]) <= set(frame(folder, "text/test")["document"])
+    capsys.readouterr()
+    for words, name in ((["writer=mini"], "pairs"), ([], "text")):
+        assert build(folder, *words) == 2
+        assert f"holds {name}/manifest.json already" in capsys.readouterr().err
+
+
+def test_imported_questions_are_on_the_side_of_their_text(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert build(folder) == 0
+    capsys.readouterr()
+    sides = {side: sorted(set(frame(folder, f"text/{side}")["document"])) for side in ("train", "test")}
+    lines = [f"What is said of number {number} in {name}?,Something {number},{name}"
+             for name in sides["train"] + sides["test"] for number in range(0, 60, 7)]  # fmt: skip
+    lines += [f"Who was king in the year {1500 + 13 * number}?,King {number}," for number in range(20)]
+    (folder / "pairs.csv").write_text("\n".join(["question,answer,document", *lines]))
+    assert main(["import", f"pairs={folder / 'pairs.csv'}", f"out={folder / 'documents'}", "near_duplicate=0.99",
+                 "test_share=0.2"]) == 0  # fmt: skip
+    assert "(as the text is split; 20 rows are about none of its parts, 4 sections of theirs" in capsys.readouterr().out
+    for side, count in (("train", 16), ("test", 4)):
+        imported = frame(folder, f"pairs/{side}")["document"]
+        assert sorted(set(imported) - {"pairs.csv"}) == sides[side]
+        assert (imported == "pairs.csv").sum() == count
+
+
 def test_ready_pairs_go_the_same_way(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
     lines = [f"What happened in the year {1600 + 7 * number}?,Event {number}" for number in range(20)]
     (folder / "pairs.csv").write_text("\n".join(["question,answer", *lines, lines[0].replace("?,", "??,"), "Why?,"]))
@@ -116,8 +219,11 @@ def test_ready_pairs_go_the_same_way(folder: Path, capsys: pytest.CaptureFixture
     [(["buld"], "command line=buld: not one of build, import; did you mean 'build'?"),
      (["build", "out=x"], "input=None: is needed"),
      (["build", "input=a", "out=x", "chunk_token=3"], "chunk_token=3: unknown argument; did you mean 'chunk_tokens'?"),
-     (["build", "input=a", "out=x", "chunk_tokens=many"], "chunk_tokens=many: must be a number"),
+     (["build", "input=a", "out=x", "chunk_tokens=many"], "chunk_tokens=many: must be a whole number"),
      (["build", "input=a", "out=x", "chunk_tokens=20.5"], "chunk_tokens=20.5: must be a whole number"),
+     (["build", "input=a", "out=x", "chunk_tokens=4"], "chunk_tokens=4: must be at least 8"),
+     (["build", "input=a", "out=x", "near_duplicate=high"], "near_duplicate=high: must be a number"),
+     (["build", "input=a", "out=x", "near_duplicate=nan"], "near_duplicate=nan: must lie between 0 and 1"),
      (["build", "input=a", "out=x", "chunk_tokens=40"], "overlap_tokens=32: more than half of a chunk"),
      (["build", "input=a", "out=x", "test_share=1"], "test_share=1: must lie between 0 and 1"),
      (["build", "input=a", "out=x", "split=page"], "split=page: not one of auto, document, section"),
@@ -126,6 +232,7 @@ def test_ready_pairs_go_the_same_way(folder: Path, capsys: pytest.CaptureFixture
      (["build", "input=a", "out=x", "model.path=nowhere"], "model.path=nowhere: no config.json in this folder"),
      (["build", "input=a", "out=x"], "input=a: no such file or folder, and no arXiv id"),
      (["import", "pairs=p.csv", "out=x", "writer=mini"], "writer=mini: unknown argument"),
+     (["import", "pairs=p.csv", "out=x", "seed=-1"], "seed=-1: must be a whole number"),
      (["import", "pairs=p.csv", "out=x"], "pairs=p.csv: cannot be read as CSV")],
 )  # fmt: skip
 def test_bad_words_are_one_line_and_nothing_is_written(

@@ -124,6 +124,9 @@ def test_an_article_in_the_test_file_as_well_is_an_error() -> None:
         ({"test_share": 1.0}, "task.data.test_share=1.0: must lie between 0 and 1"),
         ({"rows": 10}, "task.data.rows=10: samples the one file of which task.data.test_share is set"),
         ({"rows": 0, "test_share": 0.2}, "task.data.rows=0: must be a positive whole number of rows or 'full'"),
+        ({"rows_per_label": 0, "test_share": 0.2}, "task.data.rows_per_label=0: "),
+        ({"rows_per_label": 5}, "task.data.rows_per_label=5: samples the one file of which"),
+        ({"rows_per_label": 5, "rows": 10, "test_share": 0.2}, "task.data.rows_per_label=5: excludes task.data.rows"),
     ],
 )
 def test_keys_that_make_no_sense(keys: dict[str, Any], message: str) -> None:
@@ -151,7 +154,10 @@ COLUMNS: dict[str, list[Any]] = {
 }  # fmt: skip
 
 
-@pytest.mark.parametrize("keys", [{}, {"rows": 12}, {"split_by": "article"}, {"rows": 16, "split_by": "article"}])
+@pytest.mark.parametrize(
+    "keys",
+    [{}, {"rows": 12}, {"rows_per_label": 6}, {"split_by": "article"}, {"rows": 16, "split_by": "article"}],
+)
 def test_the_plan_counts_the_rows_that_the_splits_have(tmp_path: Path, keys: dict[str, Any]) -> None:
     write(tmp_path, **COLUMNS)
     config = task(**keys)
@@ -159,7 +165,7 @@ def test_the_plan_counts_the_rows_that_the_splits_have(tmp_path: Path, keys: dic
     splits = sources.load(source, config)
     counted = {"train": len(splits.train), "selection": len(splits.selection), "test": len(splits.test)}
     assert sources.count_rows(source, config) == counted
-    assert sum(counted.values()) == keys.get("rows", 20)
+    assert sum(counted.values()) == keys.get("rows", 2 * keys.get("rows_per_label", 10))
     assert splits.source.startswith("file reviews.jsonl (")
     assert "25% held out" in splits.source
 
@@ -210,3 +216,46 @@ def test_a_column_that_the_file_lacks(tmp_path: Path, key: str) -> None:
     message = rf"task.data.{key}=articles: .* has no column 'articles', only .*; did you mean 'article'"
     with pytest.raises(ConfigError, match=message):
         sources.check_columns(resolve(tmp_path, config), config)
+
+
+def per_label(frame: pd.DataFrame, count: Any, **keys: Any) -> Splits:
+    data = DataConfig(test_share=0.2, rows_per_label=count)
+    config = TaskConfig(labels=["bad", "good"], selection_size=8, data=data, **keys)
+    config.validate()
+    return carve(frame, None, config, source="here")
+
+
+@given(st.permutations([0] * 60 + [1] * 25), st.integers(0, 3))
+def test_so_many_of_every_label_are_sampled_whatever_their_shares_in_the_file(labels: list[int], seed: int) -> None:
+    splits = per_label(pool(labels), 20, subset_seed=seed)
+    counts = [Counter(part["label"]) for part in parts(splits)]
+    assert counts == [{0: 12, 1: 12}, {0: 4, 1: 4}, {0: 4, 1: 4}]
+
+
+def test_a_sample_by_label_lies_within_every_larger_one_and_hangs_on_the_seed() -> None:
+    rows = pool([0] * 60 + [1] * 30)
+    small, large, other = (
+        {name for part in parts(per_label(rows, count, subset_seed=seed)) for name in part["id"]}
+        for count, seed in ((10, 0), (20, 0), (10, 1))
+    )
+    assert small < large
+    assert small != other
+
+
+def test_a_text_that_occurs_twice_is_not_sampled_by_label() -> None:
+    rows = pool([0] * 40 + [1] * 40).assign(text=["the same"] * 10 + [f"text {row}" for row in range(70)])
+    splits = per_label(rows, 30)
+    assert not any((part["text"] == "the same").any() for part in parts(splits))
+    assert Counter(splits.test["label"]) == {0: 6, 1: 6}
+
+
+def test_a_label_with_too_few_rows_is_named() -> None:
+    message = r"task.data.rows_per_label=26: the data has only 25 rows of good whose text occurs once; at most 25"
+    with pytest.raises(ConfigError, match=message):
+        per_label(pool([0] * 60 + [1] * 25), 26)
+
+
+def test_a_task_without_labels_is_not_sampled_by_label() -> None:
+    data = DataConfig(test_share=0.2, rows_per_label=5)
+    with pytest.raises(ConfigError, match=r"task.data.rows_per_label=5: task.type=language_modeling has no labels"):
+        TaskConfig(type="language_modeling", data=data).validate()

@@ -34,12 +34,12 @@ def rows(*texts: str) -> pd.DataFrame:
     return pd.DataFrame({"id": [f"test-{number}" for number in range(len(texts))], "passage": list(texts)})
 
 
-def encoded(*texts: str, max_length: int = 16, task: LanguageModelingTask | None = None) -> Encoded:
-    return (task or LanguageModelingTask(CONFIG)).encode(rows(*texts), tokenizer(), Limits(max_length))
+def encoded(*texts: str, max_length: int = 16) -> Encoded:
+    return LanguageModelingTask(CONFIG).encode(rows(*texts), tokenizer(), Limits(max_length))
 
 
-def prediction(name: str, nats: float, tokens: int, characters: int) -> Prediction:
-    return Prediction(name, None, (-nats,), num_tokens=tokens, num_characters=characters)
+def prediction(name: str, nats: float, tokens: int, block: str) -> Prediction:
+    return Prediction(name, None, (-nats,), num_tokens=tokens, block=block)
 
 
 def test_the_type_has_its_task() -> None:
@@ -51,7 +51,7 @@ def test_blocks_hold_every_token_and_every_character_once(text: str, max_length:
     examples = encoded(text, max_length=max_length).examples
     tokens = tokenizer()(text, add_special_tokens=False)["input_ids"]
     assert [token for example in examples for token in example.candidates[0]] == tokens
-    assert sum(example.num_characters for example in examples) == len(text)
+    assert "".join(example.block for example in examples) == text
     assert max(len(example.prompt) + len(example.answer) for example in examples) <= max_length
 
 
@@ -89,7 +89,7 @@ def test_no_rows_make_no_blocks() -> None:
 
 
 def test_a_token_weighs_the_same_in_every_block() -> None:
-    scores = LanguageModelingTask(CONFIG).score([prediction("a", 30.0, 10, 40), prediction("b", 1.0, 1, 5)])
+    scores = LanguageModelingTask(CONFIG).score([prediction("a", 30.0, 10, "x" * 40), prediction("b", 1.0, 1, "y" * 5)])
     assert set(scores) == {metric.name for metric in TASK_METRICS["language_modeling"]}
     assert scores["loss"] == pytest.approx(31 / 11)
     assert scores["perplexity"] == pytest.approx(math.exp(31 / 11))
@@ -97,24 +97,32 @@ def test_a_token_weighs_the_same_in_every_block() -> None:
 
 
 def test_a_perplexity_that_no_float_holds_is_left_to_the_loss() -> None:
-    scores = LanguageModelingTask(CONFIG).score([prediction("a", 8000.0, 10, 40)])
+    scores = LanguageModelingTask(CONFIG).score([prediction("a", 8000.0, 10, "x" * 40)])
     assert scores["loss"] == 800
     assert "perplexity" not in scores
 
 
 def test_the_table_has_each_blocks_text_and_loss() -> None:
-    task = LanguageModelingTask(CONFIG)
-    names = [example.id for example in encoded(LONG, task=task).examples]
-    table = task.table([prediction(name, 6.0, 3, 9) for name in names])
-    assert table["id"].tolist() == names
+    """Also where another split has rows of the same ids, and by another task's hand than the one that encoded them."""
+    examples = encoded(LONG).examples
+    assert encoded("Another text.").examples[0].id == examples[0].id
+    table = LanguageModelingTask(CONFIG).table([prediction(own.id, 6.0, 3, own.block) for own in examples])
+    assert table["id"].tolist() == [example.id for example in examples]
     assert "".join(table["text"]) == LONG
+    assert table["num_characters"].sum() == len(LONG)
     assert set(table["loss"]) == {2.0}
+
+
+def test_a_block_is_kept_once() -> None:
+    """Of a text of many blocks nothing but the tokens that are read, and the text itself."""
+    examples = encoded(LONG).examples
+    assert len(examples) > 3
+    assert all(example.candidates[0] is example.answer for example in examples[:-1])
 
 
 def test_best_and_worst_blocks_are_left_as_a_table_of_mlflow(tmp_path: Path) -> None:
     task = LanguageModelingTask(CONFIG)
-    names = [example.id for example in encoded(*[f"Text number {n}." for n in range(14)], task=task).examples]
-    task.leave([prediction(name, float(number), 1, 9) for number, name in enumerate(names)], tmp_path)
+    task.leave([prediction(str(number), float(number), 1, f"Text number {number}.") for number in range(14)], tmp_path)
     left = json.loads((tmp_path / "sample_blocks.json").read_text("utf-8"))
     assert left["columns"] == ["id", "text", "loss", "num_tokens", "num_characters"]
     assert [row[2] for row in left["data"]] == [0, 1, 2, 3, 4, 9, 10, 11, 12, 13]

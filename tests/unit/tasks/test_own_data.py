@@ -86,4 +86,4 @@ def test_a_sample_of_one_file_of_reviews(repository: Path, tmp_path: Path, name:
     parts = [splits.train, splits.selection, splits.test]
     assert [len(part) for part in parts] == [1280, 320, 400]
     assert [int(part["label"].sum()) for part in parts] == [640, 160, 200]
-    assert splits.source == f"file {name} (2,000 rows of it, 20% held out)"
+    assert splits.source == f"file {name} (1,000 rows of each label, 20% held out)"

@@ -93,6 +93,7 @@ def test_a_folder_with_something_in_it_is_left_alone(tmp_path: Path, capsys: pyt
     [
         (["task=sst3"], "error: task=sst3: no such choice; did you mean 'sst2'?"),
         (["task.train_size=99999999"], "error: task.train_size=99999999: larger than the data"),
+        (["private=true"], "error: private=true: says how push makes a data set; push=me/my-name, say"),
         (["push=me/prompts"], "error: push=me/prompts: HF_HUB_OFFLINE is set, so the hub may not be asked"),
     ],
 )
@@ -105,14 +106,17 @@ def test_bad_input_is_told_in_one_line_and_writes_nothing(
     assert list(tmp_path.iterdir()) == []
 
 
-def test_the_same_files_are_pushed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize(("words", "private"), [([], False), (["private=true"], True)])
+def test_the_same_files_are_pushed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, words: list[str], private: bool
+) -> None:
     pushed: dict[str, Any] = {}
 
-    def push(self: datasets.DatasetDict, repo: str) -> None:
-        pushed[repo] = {split: len(rows) for split, rows in self.items()}
+    def push(self: datasets.DatasetDict, repo: str, *, private: bool) -> None:
+        pushed[repo] = {split: len(rows) for split, rows in self.items()} | {"private": private}
 
     monkeypatch.setattr(constants, "HF_HUB_OFFLINE", False)
     monkeypatch.setattr(datasets.DatasetDict, "push_to_hub", push)
     monkeypatch.setenv("HF_DATASETS_CACHE", str(tmp_path / "cache"))
-    assert prepare.main([*SMALL, f"out={tmp_path / 'new'}", "push=me/prompts"]) == 0
-    assert pushed == {"me/prompts": {"train": 40, "selection": 10, "test": 8}}
+    assert prepare.main([*SMALL, f"out={tmp_path / 'new'}", "push=me/prompts", *words]) == 0
+    assert pushed == {"me/prompts": {"train": 40, "selection": 10, "test": 8, "private": private}}

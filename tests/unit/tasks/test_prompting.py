@@ -14,7 +14,7 @@ from sweeper.checks import ConfigError
 from sweeper.config import DataConfig, PromptConfig, PromptStyle, TaskConfig
 from tasks.classification import ClassificationTask
 from tasks.encoded import Encoded, Limits
-from tasks.prompting import encode, encode_texts
+from tasks.prompting import encode, encode_texts, token_ids
 
 WORDS = ["positive", "negative", "Sentence", "Sentiment", "system", "model", "user", "neg"]
 LLAMA_2 = (
@@ -220,3 +220,16 @@ def test_a_template_that_prints_the_date_prints_the_same_one_every_day() -> None
         "{{ date_string or strftime_now('%d %b %Y') }}\n{% for m in messages %}{{ m['content'] }}{% endfor %}"
     )
     assert prompt_text(made, encoded(task(), rows("a"), made).examples[0]).startswith("26 Jul 2024\n")
+
+
+def test_token_ids_of_many_texts_are_those_of_each_and_one_object_each(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A tokenizer's own numbers would take four times the memory of their list."""
+    known = tokenizer(words=[*WORDS, *(f"w{number}" for number in range(100, 500))])
+    texts = [f"w499 w10{number}" for number in range(5)]
+    expected = [known(text, add_special_tokens=False)["input_ids"] for text in texts]
+    found = token_ids(texts, known)
+    assert found == expected
+    assert found[0][0] > 256  # smaller numbers are one object anyway
+    assert len({id(tokens[0]) for tokens in found}) == 1
+    monkeypatch.setattr("tasks.prompting.BATCH", 2)
+    assert token_ids(texts, known) == expected

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import dataclasses
 import gzip
 import json
 import re
@@ -141,6 +142,24 @@ def test_a_missing_column_is_named_with_its_nearest(tmp_path: Path) -> None:
         sources.load(resolve(config, tmp_path), config)
 
 
+def test_a_file_elsewhere_is_described_by_its_name_alone(tmp_path: Path) -> None:
+    for folder in ("data", "other"):
+        (tmp_path / folder).mkdir()
+        write(tmp_path / folder / "train.tsv")
+    write(tmp_path / "data" / "dev.tsv")
+    for name in (str(tmp_path / "other" / "train.tsv"), "../other/train.tsv"):
+        source = resolve(task(name), tmp_path / "data")
+        assert source.files["train"].samefile(tmp_path / "other" / "train.tsv")
+        assert source.description == "files train.tsv, dev.tsv"
+
+
+def test_a_field_larger_than_the_csv_module_takes_is_an_error_and_no_crash(tmp_path: Path) -> None:
+    (tmp_path / "train.csv").write_text(f"{'x' * 140_000},label\na,1\n")
+    for ask in (lambda path: files.columns(path, "key"), lambda path: files.sample(path, "key", 2)):
+        with pytest.raises(ConfigError, match=r"key=.*train.csv: cannot be read: field larger than field limit"):
+            ask(tmp_path / "train.csv")
+
+
 @pytest.mark.parametrize(
     ("name", "content"),
     [("train.tsv", b"sentence\tlabel\none\ttwo\tthree\n"), ("train.json", b'{"a": 1}'), ("train.jsonl", b"{broken"),
@@ -230,3 +249,29 @@ def test_an_unreachable_hub_is_asked_once_with_a_short_time_out(monkeypatch: pyt
     source = resolve(task(hub_id="someone/reviews"), None, embedded_model=True, allow_network=True)
     assert asked == [("https://hub.example/api/datasets/someone/reviews", hub.TIMEOUT_S)]
     assert "someone/reviews is not reachable: timed out" in source.reason
+
+
+def test_what_decides_no_row_is_left_out_of_what_does(tmp_path: Path) -> None:
+    for name in ("train.tsv", "dev.tsv"):
+        write(tmp_path / name)
+    config = task()
+    other = dataclasses.replace(
+        config, prompt=PromptConfig(system="Judge.", user="Text: {sentence}"), max_length=9, train_size=2, head=True
+    )
+    assert sources.rows_only(other) == sources.rows_only(config)
+    source = resolve(config, tmp_path)
+    assert sources.load(source, sources.rows_only(config)).digest == sources.load(source, config).digest
+
+
+def test_every_other_column_row_or_label_is_part_of_what_decides_the_rows() -> None:
+    config = task()
+    others = [
+        dataclasses.replace(config, prompt=PromptConfig(user="{title} {sentence}")),
+        dataclasses.replace(config, prompt=PromptConfig(user="{sentence} :", no_answer="none")),
+        dataclasses.replace(config, data=dataclasses.replace(config.data, split_by="article")),
+        dataclasses.replace(config, labels=["positive", "negative"]),
+        dataclasses.replace(config, subset_seed=1),
+        dataclasses.replace(config, selection_size=3),
+        dataclasses.replace(config, test_size=3),
+    ]
+    assert sources.rows_only(config) not in [sources.rows_only(other) for other in others]

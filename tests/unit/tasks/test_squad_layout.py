@@ -60,6 +60,23 @@ def test_the_nested_layout_is_read_as_rows(tmp_path: Path, ending: str) -> None:
     assert json.loads(rows["answers"].iloc[1]) == []
 
 
+def test_a_file_is_parsed_once_until_it_changes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    parsed, rows = [], squad_layout.rows
+
+    def counted(content: Any) -> list[dict[str, Any]]:
+        parsed.append(content)
+        return rows(content)
+
+    monkeypatch.setattr(squad_layout, "rows", counted)
+    write(tmp_path, SQUAD)
+    path = tmp_path / "train.json"
+    seen = [files.count(path, "key"), len(files.sample(path, "key", 5)), len(files.read(path, "key"))]
+    assert (seen, len(files.columns(path, "key")), len(parsed)) == ([2, 2, 2], 5, 1)
+    write(tmp_path, {"data": SQUAD["data"] * 2})
+    assert files.count(path, "key") == 4
+    assert len(parsed) == 2
+
+
 def test_starts_are_counted_in_the_context_as_it_is_kept(tmp_path: Path) -> None:
     """The context loses the white space before it."""
     write(tmp_path, SQUAD)
