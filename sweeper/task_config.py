@@ -37,6 +37,7 @@ class DataConfig:
     label: str = "label"  # column of the label, or of a question's accepted answers
     id: str | None = None  # column of the rows' own names; null: rows are numbered
     rows: Any = FULL  # of a source with one file: so many, stratified, before they are split
+    rows_per_label: int | None = None  # instead of `rows`: so many of every label, each text of them once
     test_share: float | None = None  # of the one file `train`, held out as the test split; null: there is a test file
     split_by: str | None = None  # column whose equal values stay on one side of every split, such as an article's title
 
@@ -44,9 +45,16 @@ class DataConfig:
         check_size("task.data.rows", self.rows)
         if self.test_share is not None and not 0 < self.test_share < 1:
             raise ConfigError("task.data.test_share", self.test_share, "must lie between 0 and 1", "0.2, say")
-        if self.rows != FULL and self.test_share is None:
-            raise ConfigError("task.data.rows", self.rows, "samples the one file of which task.data.test_share is set",
-                              "with a test file of its own, set task.train_size and task.test_size")  # fmt: skip
+        if self.rows_per_label is not None:
+            at_least("task.data.rows_per_label", self.rows_per_label, 1)
+            if self.rows != FULL:
+                raise ConfigError("task.data.rows_per_label", self.rows_per_label, "excludes task.data.rows",
+                                  f"task.data.rows={FULL}, or task.data.rows_per_label=null")  # fmt: skip
+        for key, count in (("rows", self.rows), ("rows_per_label", self.rows_per_label)):
+            if count not in (FULL, None) and self.test_share is None:
+                rule = "samples the one file of which task.data.test_share is set"
+                fix = "with a test file of its own, set task.train_size and task.test_size"
+                raise ConfigError(f"task.data.{key}", count, rule, fix)
 
     def test_rows(self, pool: int) -> int:
         """Of so many rows, those that `test_share` holds out; `split_by` may make it a few more or less.
@@ -104,6 +112,9 @@ class TaskConfig:
     def _validate_type(self) -> None:
         if self.type == "classification" and len(set(self.labels)) < 2:
             raise ConfigError("task.labels", self.labels, "a classification needs at least two different labels")
+        if self.type != "classification" and self.data.rows_per_label is not None:
+            raise ConfigError("task.data.rows_per_label", self.data.rows_per_label, f"task.type={self.type} has no "
+                              "labels", "sample it with task.data.rows")  # fmt: skip
         if self.type != "classification" and self.labels:
             raise ConfigError("task.labels", self.labels, f"task.type={self.type} has none", "leave them out")
         if self.type == "language_modeling" and self.prompt != PromptConfig():

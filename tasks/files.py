@@ -9,6 +9,7 @@ import csv
 import gzip
 import json
 from collections.abc import Callable, Sequence
+from functools import lru_cache
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any, TypeVar, cast
 
@@ -81,7 +82,7 @@ def sample(path: Path, key: str, count: int) -> list[dict[str, Any]]:
     }
     try:
         return list(readers[_format(path, key)]())
-    except (ValueError, EOFError, OSError) as error:
+    except (ValueError, EOFError, OSError, csv.Error) as error:
         raise ConfigError(key, path, f"cannot be read: {_one_line(error)}") from None
 
 
@@ -97,7 +98,7 @@ def columns(path: Path, key: str) -> list[str]:
     }
     try:
         return readers[_format(path, key)]()
-    except (ValueError, EOFError, OSError) as error:
+    except (ValueError, EOFError, OSError, csv.Error) as error:
         raise ConfigError(key, path, f"cannot be read: {_one_line(error)}") from None
 
 
@@ -132,6 +133,13 @@ def _texts(path: Path) -> list[str]:
 
 
 def _records(path: Path) -> list[dict[str, Any]]:
+    """Not to be changed: the next who asks gets the same ones."""
+    state = path.stat()
+    return _parsed(path, state.st_size, state.st_mtime_ns)
+
+
+@lru_cache(maxsize=2)  # a task's two files, of which a plan asks for columns, counts, a sample and the rows
+def _parsed(path: Path, size: int, mtime_ns: int) -> list[dict[str, Any]]:
     with _open(path) as file:
         records = json.load(file)
     if squad_layout.is_squad(records):

@@ -53,7 +53,7 @@ def checked(raw: pd.DataFrame, task: TaskConfig, origin: Origin) -> pd.DataFrame
     if not len(raw):
         raise origin.error("has no rows")
     frame = {ID: _ids(raw, task, origin)}
-    frame |= {column: _texts(raw[column].tolist(), column, origin) for column in template.columns(task)}
+    frame |= {column: texts(raw[column].tolist(), column, origin) for column in template.columns(task)}
     if task.data.split_by is not None:
         frame[GROUP] = _names(raw, task.data.split_by, origin)
     checked_rows = pd.DataFrame(frame, dtype="str")
@@ -84,7 +84,8 @@ def _names(raw: pd.DataFrame, column: str, origin: Origin) -> list[str]:
     return [_written(value) for value in raw[column].tolist()]
 
 
-def _texts(values: Sequence[Any], column: str, origin: Origin) -> list[str]:
+def texts(values: Sequence[Any], column: str, origin: Origin) -> list[str]:
+    """Stripped. Raises ConfigError for one that is empty, or no text."""
     for row, value in enumerate(values, start=1):
         if not isinstance(value, str):
             raise origin.error(f"row {row}: column {column!r} holds {value!r}, which is no text")
@@ -107,7 +108,7 @@ def _labels(values: Sequence[Any], column: str, labels: Sequence[str], origin: O
 
 
 def _answers(raw: pd.DataFrame, task: TaskConfig, origin: Origin) -> list[str]:
-    """JSON of each question's accepted answers, starts counted in the context as `_texts` leaves it."""
+    """JSON of each question's accepted answers, starts counted in the context as `texts` leaves it."""
     column, found = task.data.label, []
     for row, (value, context) in enumerate(zip(raw[column], raw[task.data.text], strict=True), start=1):
         try:

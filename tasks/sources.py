@@ -1,8 +1,7 @@
 """Where a task's rows come from: files under the data folder, the Hugging Face hub, or the embedded demo data.
 
 Owns the choice and its order. A model other than the embedded one never sees demo data. `resolve` and
-`count_rows` import no data library, unless a column decides who stays together, so that missing data is reported at
-once.
+`count_rows` import no data library, unless values decide the counts, so that missing data is reported at once.
 """
 
 from __future__ import annotations
@@ -14,7 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from sweeper.checks import ConfigError, suggestion
-from sweeper.config import FULL, Source, TaskConfig
+from sweeper.config import FULL, PromptConfig, Source, TaskConfig
 from tasks import files, hub, template, text_files
 from tasks.demo_reviews import DEMO_LABELS, DEMO_SIZES
 
@@ -61,6 +60,19 @@ def resolve(task: TaskConfig, data_dir: str | None, *, embedded_model: bool, all
                       "set SWEEPER_DATA or data_dir to the folder that holds the files")  # fmt: skip
 
 
+def rows_only(task: TaskConfig) -> TaskConfig:
+    """What decides the task's rows, the rest being as it is by default: alike for two tasks that read the same rows.
+
+    Of the prompt that is which columns it names, and whether a question may be without an answer.
+    """
+    named = [name for name, key in template.named_columns(task).items() if key.startswith("task.prompt.")]
+    prompt = PromptConfig(user="".join(f"{{{name}}}" for name in named), no_answer=task.prompt.no_answer and "none")
+    return TaskConfig(
+        name=task.name, type=task.type, data=task.data, labels=task.labels, prompt=prompt,
+        selection_size=task.selection_size, test_size=task.test_size, subset_seed=task.subset_seed,
+    )  # fmt: skip
+
+
 def read_splits(task: TaskConfig) -> tuple[str, ...]:
     """The splits that a source of this task has itself: with `task.data.test_share` the training rows alone."""
     return SPLITS if task.data.test_share is None else SPLITS[:1]
@@ -71,12 +83,12 @@ def count_rows(source: DataSource, task: TaskConfig) -> dict[str, int] | None:
     only a download tells.
 
     Raises:
-        ConfigError: more rows are asked for than there are, and what `load` raises where a column decides who stays
-            together.
+        ConfigError: more rows are asked for than there are, and what `load` raises where values decide: those of a
+            column that keeps rows together, or the labels that are sampled alike.
     """
     if source.kind is Source.HUB:
         return None
-    if task.data.split_by is not None:
+    if task.data.split_by is not None or task.data.rows_per_label is not None:
         whole = load(source, dataclasses.replace(task, test_size=FULL))
         return {"train": len(whole.train), "selection": len(whole.selection), "test": len(whole.test)}
     there = {split: _count(source, split) for split in read_splits(task)}
@@ -152,8 +164,7 @@ def _files(task: TaskConfig, data_dir: str | None) -> tuple[DataSource | None, s
     paths = {split: path for split, names in wanted.items() if (path := files.find(folder, names))}
     absent = [split for split in wanted if split not in paths]
     if not absent:
-        names = ", ".join(path.relative_to(folder).as_posix() if path.is_relative_to(folder) else str(path)
-                          for path in paths.values())  # fmt: skip
+        names = ", ".join(_shown(path, folder) for path in paths.values())
         description = f"file{'s' * (len(paths) > 1)} {names}{_shares(task)}"
         return DataSource(Source.FILES, description, f"found in {folder}", files=paths), ""
     sought = " or ".join(name for split in absent for name in wanted[split]) or "no file names given"
@@ -164,12 +175,19 @@ def _files(task: TaskConfig, data_dir: str | None) -> tuple[DataSource | None, s
     return None, f"{folder} holds none of {sought.replace(' or ', ', ')}"
 
 
+def _shown(path: Path, folder: Path) -> str:
+    """Its place in the data folder; of a file elsewhere the name alone: the digest of the rows tells what was read."""
+    inside = path.is_relative_to(folder) and ".." not in path.relative_to(folder).parts
+    return path.relative_to(folder).as_posix() if inside else path.name
+
+
 def _shares(task: TaskConfig) -> str:
     """How one file became several splits, in words."""
     data = task.data
     if data.test_share is None:
         return ""
     rows = "" if data.rows == FULL else f"{data.rows:,} rows of it, "
+    rows = rows if data.rows_per_label is None else f"{data.rows_per_label:,} rows of each label, "
     by = "" if data.split_by is None else f" by {data.split_by}"
     return f" ({rows}{data.test_share:.0%} held out{by})"
 

@@ -17,6 +17,7 @@ import pandas as pd
 
 from sweeper.checks import ConfigError
 from sweeper.config import FULL, TaskConfig
+from tasks.whole_groups import some_groups
 
 ID, LABEL = "id", "label"
 ANSWERS = "answers"  # of a question: `rows.checked`
@@ -40,14 +41,14 @@ class Splits:
 def carve(pool: pd.DataFrame, test: pd.DataFrame | None, task: TaskConfig, *, source: str) -> Splits:
     """Holds the selection split out of the pool, and the test split as well where it is None.
 
-    Before that the pool is cut to `task.data.rows`, after that the test split to `task.test_size`, both stratified.
+    Before that the pool is cut to `task.data.rows` or `task.data.rows_per_label`, after that the test split to
+    `task.test_size`, all stratified.
 
     Raises:
         ConfigError: more rows are asked for than there are, or a group cannot stay on one side.
     """
     seed = task.subset_seed
-    if task.data.rows != FULL:
-        pool = nested_subset(pool, task.data.rows, seed, key="task.data.rows")
+    pool = _sampled(pool, task)
     if test is None:
         test = _held_out(pool, task.data.test_rows(len(pool)), task, key="task.data.test_share")
         pool = pool.drop(test.index)
@@ -65,6 +66,25 @@ def carve(pool: pd.DataFrame, test: pd.DataFrame | None, task: TaskConfig, *, so
         digest=digest([train, selection, reported]),
         overlap=len(set(_texts(reported)) & set(_texts(pool))),
     )
+
+
+def _sampled(pool: pd.DataFrame, task: TaskConfig) -> pd.DataFrame:
+    if task.data.rows_per_label is not None:
+        return _so_many_of_each(pool, task.data.rows_per_label, task)
+    if task.data.rows == FULL:
+        return pool
+    return nested_subset(pool, task.data.rows, task.subset_seed, key="task.data.rows")
+
+
+def _so_many_of_each(pool: pd.DataFrame, count: int, task: TaskConfig) -> pd.DataFrame:
+    """Of texts that occur once: the splits of the sample have as many of every label then, too."""
+    once = _only_once(pool)
+    for number, name in enumerate(task.labels):
+        there = int((once[LABEL] == number).sum())
+        if there < count:
+            rule = f"the data has only {there:,} rows of {name} whose text occurs once"
+            raise ConfigError("task.data.rows_per_label", count, rule, f"at most {there}" if there else "")
+    return nested_subset(once, FULL, task.subset_seed).groupby(LABEL).head(count)
 
 
 def nested_subset(
@@ -97,18 +117,17 @@ def _held_out(pool: pd.DataFrame, count: int, task: TaskConfig, *, key: str) -> 
     rows have groups, whole groups with about so many rows."""
     if GROUP in pool:
         return pool[pool[GROUP].isin(_some_groups(pool[GROUP].tolist(), count, task, key=key))]
-    texts = pd.Series(_texts(pool), index=pool.index)
-    return nested_subset(pool[~texts.duplicated(keep=False)], count, task.subset_seed, key=key)
+    return nested_subset(_only_once(pool), count, task.subset_seed, key=key)
+
+
+def _only_once(rows: pd.DataFrame) -> pd.DataFrame:
+    """Those whose text no other row has."""
+    return rows[~pd.Series(_texts(rows), index=rows.index).duplicated(keep=False)]
 
 
 def _some_groups(groups: Sequence[str], count: int, task: TaskConfig, *, key: str) -> set[str]:
-    """In the order of their keyed hashes, each group that brings the number of rows nearer to `count`."""
-    sizes = Counter(groups)
-    taken, rows = set[str](), 0
-    for group in sorted(sizes, key=lambda name: hashlib.sha256(f"{task.subset_seed}\n{name}".encode()).digest()):
-        if abs(rows + sizes[group] - count) < abs(rows - count):
-            taken.add(group)
-            rows += sizes[group]
+    """Raises ConfigError where that leaves one of the sides empty."""
+    sizes, taken = Counter(groups), some_groups(groups, count, task.subset_seed)
     if len(taken) == len(sizes) or (count and not taken):
         rule = (f"about {count:,} of {len(groups):,} rows cannot be held out by the {len(sizes):,} values of "
                 f"task.data.split_by={task.data.split_by}, the smallest of {min(sizes.values()):,} rows")  # fmt: skip

@@ -20,7 +20,7 @@ from sweeper.search.command import read_command
 from sweeper.search.scales import scaled
 from sweeper.search.start_from import Starts
 from sweeper.search.study import Sweep
-from tasks import sources, wordnet
+from tasks import score_packages, sources
 from tasks.sources import DataSource
 
 CONF = Path(__file__).resolve().parents[2] / "conf"
@@ -57,7 +57,7 @@ def nothing_at_hand(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
     monkeypatch.setattr(sources, "resolve", on_the_hub)
     monkeypatch.setattr(Starts, "settled", lambda self, config: config)
-    monkeypatch.setattr(wordnet, "check", lambda families: None)
+    monkeypatch.setattr(score_packages, "check", lambda families: None)
     monkeypatch.delenv("SWEEPER_DATA", raising=False)
     model = tmp_path / PACKAGED / "model"
     model.mkdir(parents=True)
