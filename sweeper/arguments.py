@@ -1,10 +1,10 @@
-"""`key=value` words of the small commands (`sweeper.predict`, `sweeper.publish`), and one line for what is wrong."""
+"""`key=value` words of the small commands, such as `sweeper.predict`, and one line for what is wrong."""
 
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
 
-from sweeper.checks import ConfigError, one_of, suggestion
+from sweeper.checks import ConfigError, at_least, one_of, suggestion
 
 HELP = ("-h", "--help")
 
@@ -30,10 +30,11 @@ def parse(words: Sequence[str], keys: Collection[str], *, needs: Sequence[str], 
     return values
 
 
-def whole_number(values: Mapping[str, str], key: str) -> int:
+def whole_number(values: Mapping[str, str], key: str, minimum: int) -> int:
     """Raises ConfigError."""
     if not values[key].isdecimal():
         raise ConfigError(key, values[key], "must be a whole number")
+    at_least(key, int(values[key]), minimum)
     return int(values[key])
 
 

@@ -50,6 +50,7 @@ class ModelConfig:
     hub_id: str | None = None  # repository on the Hugging Face hub
     revision: str | None = None  # commit or tag there
     path: str | None = None  # local folder, or package:<name>/<folder>; takes precedence over the hub
+    digest: str | None = None  # of a local folder's files, found before the run starts: `sweeper.model_digest`
     embedded: bool = False  # the weights that ship inside the package
     dtype: str = "auto"  # auto | float32 | bfloat16 | float16 | float64, of the frozen weights
     attn_implementation: str | None = None  # eager | sdpa; None leaves the choice to Transformers
@@ -111,6 +112,9 @@ class ReportConfig:
     published: list[dict[str, Any]] = field(default_factory=list)  # per row: `when` (axis -> value), `source`, metrics
 
 
+HEAD_OF_TASK = {"classification": "labels", "question_answering": "span"}  # task.type -> `RunConfig.head`
+
+
 @dataclass
 class RunConfig:
     """Everything that decides what one run computes, and where it is kept."""
@@ -148,6 +152,19 @@ class RunConfig:
             raise ConfigError("task.selection_size", 0, "choosing a checkpoint needs a selection split")
         if not 0 <= self.seed < 2**32:
             raise ConfigError("seed", self.seed, "must lie in [0, 2**32)")
+
+    @property
+    def head(self) -> str | None:
+        """`labels` or `span`: what stands in place of the words; None for a model that writes.
+
+        Raises ConfigError for a task that no head can do.
+        """
+        if not (self.task.head or self.model.architecture is Architecture.ENCODER):
+            return None
+        asked = self.task.type
+        if asked not in HEAD_OF_TASK:
+            raise ConfigError("task.type", asked, "needs a model that writes", "choose a causal language model")
+        return HEAD_OF_TASK[asked]
 
     @property
     def makes_steps(self) -> bool:

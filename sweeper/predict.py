@@ -23,6 +23,7 @@ from __future__ import annotations
 
 import contextlib
 import csv
+import io
 import itertools
 import json
 import logging
@@ -33,9 +34,9 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TextIO
 
-from sweeper import arguments
+from sweeper import arguments, model_digest
 from sweeper.__main__ import in_one_line
-from sweeper.checks import ConfigError, at_least, one_of
+from sweeper.checks import ConfigError, one_of
 from sweeper.config import RunConfig, flatten, run_config
 from sweeper.search import model_files
 from sweeper.tracking import places
@@ -78,11 +79,11 @@ def asked_again(config: RunConfig, given: Mapping[str, str]) -> RunConfig:
     config.task.too_long = given.get("task.too_long", config.task.too_long)
     one_of("task.too_long", config.task.too_long, ("error", "truncate"))
     if "task.max_length" in given:
-        config.task.max_length = arguments.whole_number(given, "task.max_length")
-        at_least("task.max_length", config.task.max_length, 8)
+        config.task.max_length = arguments.whole_number(given, "task.max_length", 8)
     if config.peft.get("method") != "full":  # which left all the weights
         config.model.validate()
         model_files.check_at_hand(config.model)
+        model_digest.check(config.model)
     return config
 
 
@@ -99,11 +100,19 @@ def read_rows(source: str, lines: str, config: RunConfig) -> pd.DataFrame:
     if source != STANDARD and Path(source).suffix.lower() != ".txt":
         raw = files.read(Path(source), "input")
     else:
-        text = sys.stdin.read() if source == STANDARD else Path(source).read_text(encoding="utf-8-sig")
-        raw = pd.DataFrame(_records(text, lines, columns), dtype=object)
+        raw = pd.DataFrame(_records(_text(source), lines, columns), dtype=object)
     if not len(raw):
         raise ConfigError("input", source, "has no rows")
-    return asked.checked(raw, columns)
+    return asked.checked(raw, columns, source)
+
+
+def _text(source: str) -> str:
+    """UTF-8, whatever this machine's own encoding is."""
+    content = sys.stdin.buffer.read() if source == STANDARD else Path(source).read_bytes()
+    try:
+        return io.TextIOWrapper(io.BytesIO(content), encoding="utf-8-sig").read()
+    except UnicodeDecodeError as error:
+        raise ConfigError("input", source, f"is no UTF-8 ({error})", "convert it, with iconv say") from None
 
 
 def _records(text: str, lines: str, columns: Sequence[str]) -> list[dict[str, Any]]:

@@ -25,7 +25,7 @@ from pathlib import Path
 from sweeper import arguments, hub_upload
 from sweeper.__main__ import in_one_line
 from sweeper.checks import ConfigError
-from sweeper.config import Architecture, RunConfig, run_config
+from sweeper.config import RunConfig, run_config
 from sweeper.tracking.link_tree import link_tree
 from sweeper.tracking.lookup import find_run
 from sweeper.tracking.model_card import LOADING, Publication, base_name, model_card
@@ -52,7 +52,7 @@ def publish(words: list[str]) -> int:
         hub_upload.check_online("repo", repo, "dry_run=true shows what would be uploaded")
     folder = find_run(Path(given.get("output_dir", RunConfig().output_dir)), given["run"])
     config = run_config(folder.identity.config)
-    publication = Publication(repo, _weights(folder), _head(config), given.get("license"))
+    publication = Publication(repo, _weights(folder), config.head, given.get("license"))
     with tempfile.TemporaryDirectory(dir=folder.path, prefix=".publish-") as scratch:
         staged = Path(scratch) / "repository"
         stage(folder, publication, staged)
@@ -81,12 +81,6 @@ def _weights(folder: RunFolder) -> str:
     if not found:
         raise ConfigError("run", folder.run_id, "trained no weights that the hub takes", "publish one that did")
     return found[0]
-
-
-def _head(config: RunConfig) -> str | None:
-    if not (config.task.head or config.model.architecture is Architecture.ENCODER):
-        return None
-    return "span" if config.task.type == "question_answering" else "labels"
 
 
 def _show(staged: Path, repo: str) -> None:

@@ -41,7 +41,7 @@ class Served:
         from tasks import asked, template
 
         try:
-            asked_rows = asked.checked(rows, template.columns(self._predictor.config.task))
+            asked_rows = asked.checked(rows, template.columns(self._predictor.config.task), "the request")
             with self._lock:
                 return list(self._predictor.answers(asked_rows))
         except ConfigError as error:

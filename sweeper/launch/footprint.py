@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from sweeper.config import RunConfig
+from sweeper.config import Architecture, RunConfig
 from sweeper.launch.group import DataSize
 from sweeper.launch.model_shape import Shape, trainable_parameters
 from sweeper.launch.workload import RUNNING_TEXT, Workload, num_steps, steps_per_epoch
@@ -27,6 +27,7 @@ ACTIVATION_BYTES, ATTENTION_BYTES = 34, 5
 LOGIT_COPIES = 3  # logits, their softmax, its gradient; float32
 MAX_LOGITS = 2**26  # at a time: `training.scoring`
 EVALUATION_TOKENS = 4096  # of one evaluation forward, all runs together: `training.causal`
+PROMPTS, GENERATION_BYTES = 64, 4 * GIB  # of one call: `training.generation`
 EVALUATION_COPIES = 12  # of a layer's hidden states, alive at a time without a backward
 RECORD_BYTES, PREDICTION_BYTES, POINT_BYTES = 120_000, 60, 300  # pictures and identity; a row; a logged point
 CHECKPOINTS = 2  # kept while training: `training.checkpoint`
@@ -53,15 +54,21 @@ class Member:
 def group_bytes(members: Sequence[Member], device: Device) -> float:
     """At the peak. The members share the base model's weights."""
     first = members[0]
-    process = 0 if device.is_gpu else PROCESS_BYTES + sum(_copied_bytes(member) for member in members)
+    process = 0 if device.is_gpu else PROCESS_BYTES + sum(_copied_bytes(member, device) for member in members)
     states = sum(_trained_bytes(member) for member in members)
-    forward = max(sum(_training_bytes(member, device) for member in members), _evaluation_bytes(first, device))
+    forward = max(sum(_training_bytes(member, device) for member in members), _evaluation_bytes(first, device),
+                  max(_generation_bytes(member, device) for member in members))  # fmt: skip
     return process + weight_bytes(first.config, first.shape, device) + states + forward
 
 
-def _copied_bytes(member: Member) -> float:
-    """Of the weights as they were, which the CPU keeps to tell how far they moved: `training.weight_updates`."""
+def _copied_bytes(member: Member, device: Device) -> float:
+    """Of the weights as they were, which the CPU keeps to tell how far they moved: `training.weight_updates`.
+
+    Of an adapter that rewrites the base model, all that it may sit on.
+    """
     method = PeftMethod.from_config(member.config.peft)
+    if method.rewrites_base:
+        return weight_bytes(member.config, member.shape, device)
     return 4 * trainable_parameters(method, member.shape) * (method.method in ("full", "last_layer"))
 
 
@@ -142,6 +149,17 @@ def _evaluation_bytes(member: Member, device: Device) -> float:
     answers = EVALUATION_TOKENS / max(work.own_tokens, 1.0) * max(1, 2 * len(member.config.task.labels))
     reads = EVALUATION_TOKENS if member.config.task.type == RUNNING_TEXT else answers
     return EVALUATION_TOKENS * per_token + _logit_bytes(reads, shape)
+
+
+def _generation_bytes(member: Member, device: Device) -> float:
+    """Keys and values of the answers that no scoring forward proves, and the forward that reads their prompts."""
+    config, shape = member.config, member.shape
+    writes = config.model.architecture is Architecture.CAUSAL_LM and not config.task.head
+    if not writes or config.task.type == RUNNING_TEXT:
+        return 0.0
+    per_token = (shape.keys_and_values + EVALUATION_COPIES * shape.hidden) * _dtype_bytes(config, device)
+    prompt = (member.work.prompt_tokens + config.task.max_new_tokens) * per_token
+    return max(prompt, min(PROMPTS * prompt, GENERATION_BYTES))
 
 
 def _logit_bytes(reads: float, shape: Shape) -> float:

@@ -45,6 +45,11 @@ class Shape:
         """Weights that every token is multiplied by, the head left out: `training.cost.matrix_weights`."""
         return self.layers * sum(inputs * outputs for inputs, outputs in self.linears.values())
 
+    @property
+    def keys_and_values(self) -> int:
+        """Numbers that the layers keep of a token while text is generated."""
+        return self.layers * sum(self.linears[name][1] for name in ("k_proj", "v_proj") if name in self.linears)
+
     def adapted(self, targets: object) -> list[tuple[int, int]]:
         """The linear layers, over the whole model, that an adapter's target modules name; all where none matches."""
         names = targets if isinstance(targets, list | tuple) else ()

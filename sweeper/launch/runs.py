@@ -13,12 +13,12 @@ from pathlib import Path
 from typing import Any
 
 from sweeper.config import RunConfig, Source
-from sweeper.launch.group import ROWS_OF_A_TASK, DataSize, Waiting, estimated_cost, group_key
+from sweeper.launch.group import DataSize, Waiting, estimated_cost, group_key
 from sweeper.launch.sharing import share_key
 from sweeper.search.study import Sweep, TrialRuns
 from sweeper.tracking.provenance import code_state
 from sweeper.tracking.run_folder import RunFolder, RunIdentity
-from tasks import sources, template
+from tasks import sources
 
 IN_RUN_ID = ("task", "model", "peft", "task.train_size")  # axes
 
@@ -44,10 +44,8 @@ class Runs:
 
     def data(self, config: RunConfig) -> Data:
         """Raises ConfigError where there are no rows."""
-        task = config.to_dict()["task"]
-        columns = template.columns(config.task)  # the prompt names some, and only those are in the digest
-        rows_only = {name: task[name] for name in ("name", "type", "data", "labels", *ROWS_OF_A_TASK - {"train_size"})}
-        key = json.dumps([rows_only, columns, config.data_dir, config.model.is_embedded], sort_keys=True)
+        rows_only = RunConfig(task=sources.rows_only(config.task), data_dir=config.data_dir)
+        key = json.dumps([rows_only.to_dict(), config.model.is_embedded])
         if key not in self._data:
             source = sources.resolve(config.task, config.data_dir, embedded_model=config.model.is_embedded)
             splits = sources.load(source, config.task)

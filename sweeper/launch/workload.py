@@ -50,6 +50,7 @@ class Workload:
     width: int  # tokens of each, padding included
     reads: float  # positions of one training forward whose logits are computed
     own_tokens: float  # of an example
+    prompt_tokens: float  # of the longest that is asked for an answer
 
 
 def workload(config: RunConfig, shape: Shape, size: DataSize, texts: Mapping[str, Text]) -> Workload:
@@ -80,6 +81,7 @@ def workload(config: RunConfig, shape: Shape, size: DataSize, texts: Mapping[str
         width=_width(micro, rows, lengths),
         reads=micro * reads,
         own_tokens=lengths.own,
+        prompt_tokens=_longest_prompt(config, texts["test"]),
     )
 
 
@@ -160,6 +162,11 @@ def _packs(config: RunConfig) -> bool:
 
 def _both(text: Text) -> tuple[float, float]:
     return text.mean, text.longest
+
+
+def _longest_prompt(config: RunConfig, text: Text) -> float:
+    lengths = lengths_of(config, text, with_answer=False)
+    return lengths.prefix + lengths.longest
 
 
 def _evaluation_tokens(config: RunConfig, text: Text, examples: int) -> float:

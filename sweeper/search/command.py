@@ -72,7 +72,7 @@ def _sweep(composer: Composer, tables: Sequence[Table], seeds: Axis | None, *, i
     for cell in cells:
         _check_points_known(cell, search)
         for point in _points_to_check(cell):
-            config = sweep.config(cell, point)
+            config = sweep.undigested(cell, point)
             data.check(config)
             model_files.check(config)
             if is_sweep:
@@ -108,13 +108,13 @@ def _rehearse(sweep: Sweep) -> None:
     import optuna
 
     optuna.logging.set_verbosity(optuna.logging.WARNING)
-    asker = Asker(sweep.space, sweep.config, study_per_cell=True)
+    asker = Asker(sweep.space, sweep.undigested, study_per_cell=True)
     for cell in (cell for cell in sweep.space.cells if cell.custom is not None):
         study = optuna.create_study(sampler=optuna.samplers.RandomSampler(seed=sweep.search.seed))
         opened = asker.sampled(study, cell)
         if opened.refusal:
             raise ConfigError(custom.KEY, sweep.search.custom_search_space, opened.refusal)
-        config = sweep.config(cell, opened.point)
+        config = sweep.undigested(cell, opened.point)
         sweep.data.check(config)
         model_files.check(config)
 

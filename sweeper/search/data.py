@@ -9,7 +9,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -46,11 +46,11 @@ class DataCheck:
         """Of `train`, `selection` and `test`, uncut; None where only the hub knows: the tasks check again then."""
         from tasks import sources
 
-        key = _key(config)
-        sizes = f"{config.task.selection_size} {config.task.subset_seed} {key}"
-        if sizes not in self._rows:
-            self._rows[sizes] = sources.count_rows(self._sources[key], config.task)
-        return self._rows[sizes]
+        task = replace(config.task, test_size=FULL)
+        key = json.dumps([asdict(sources.rows_only(task)), config.data_dir, config.model.is_embedded], default=str)
+        if key not in self._rows:
+            self._rows[key] = sources.count_rows(self.source(config), task)
+        return self._rows[key]
 
     def identities(self) -> list[str]:
         """What tells each source's content from any other: another place of the same files changes nothing."""
@@ -63,7 +63,7 @@ class DataCheck:
 
 def _source(config: RunConfig) -> DataSource:
     """With every column that the task's prompts name."""
-    from tasks import sources, template, wordnet
+    from tasks import score_packages, sources, template
     from tasks.task import TASKS
 
     one_of("task.type", config.task.type, TASKS)
@@ -71,7 +71,7 @@ def _source(config: RunConfig) -> DataSource:
         template.candidates(config.task)
     if config.task.type == template.QUESTION_ANSWERING:
         template.answer_parts(config.task)
-        wordnet.check(config.task.metrics)
+        score_packages.check(config.task.metrics)
     source = sources.resolve(config.task, config.data_dir, embedded_model=config.model.is_embedded)
     sources.check_columns(source, config.task)
     return source

@@ -44,7 +44,7 @@ def _lines(sweep: Sweep) -> Iterator[str]:
 
 
 def _missing_models(sweep: Sweep) -> Iterator[str]:
-    models = {str(model.hub_id): model for model in (sweep.config(cell, {}).model for cell in sweep.space.cells)}
+    models = {str(model.hub_id): model for model in (sweep.undigested(cell, {}).model for cell in sweep.space.cells)}
     for name, model in models.items():
         if reason := model_files.missing(model):
             yield f"  model   {name}: {reason}; set model.path=<folder>"

@@ -19,6 +19,7 @@ from sweeper.search import model_files
 from sweeper.tracking import earlier_adapter
 from sweeper.tracking.atomic_json import read_json
 from sweeper.tracking.damage import DamagedFile
+from sweeper.tracking.lookup import completed
 from sweeper.tracking.run_folder import RUNS, RunFolder, RunState
 
 KEY, LAST = "peft.start_from", "last:"
@@ -50,6 +51,7 @@ class Starts:
         name, digest = self._settled[key]
         if config.peft.get("start_digest") not in (None, digest):
             raise ConfigError("peft.start_digest", config.peft["start_digest"], f"the adapter of {name} has {digest}")
+        _check_base(config, name)
         _check_fits(config, name)
         return replace(config, peft={**config.peft, "start_from": name, "start_digest": digest})
 
@@ -91,12 +93,11 @@ def _complete(runs: Path, task: str, config: RunConfig) -> Iterator[tuple[float,
         folder = RunFolder.open(path.parent)
         try:
             of = folder.identity.config
-            if of["task"]["name"] == task and _whose(of["model"]) == model and _adapter(folder).is_file():
-                last = folder.last("started", "finished")
-                if last and last.get("state") == RunState.COMPLETE:
-                    yield float(last["time"]), folder.run_id
+            fits = of["task"]["name"] == task and _whose(of["model"]) == model and _adapter(folder).is_file()
         except (DamagedFile, KeyError, TypeError):
             continue
+        if fits and (time := completed(folder)) is not None:
+            yield time, folder.run_id
 
 
 def _adapter(folder: RunFolder) -> Path:
@@ -113,6 +114,18 @@ def _check_run(config: RunConfig, folder: RunFolder) -> None:
         if theirs.get(key) != ours[key]:
             rule = f"its adapter belongs to model={theirs['name']} with model.{key}={theirs.get(key)}, not {ours[key]}"
             raise ConfigError(KEY, folder.run_id, rule, "take a run of this model")
+
+
+def _check_base(config: RunConfig, name: str) -> None:
+    """Raises ConfigError where a run's adapter belongs to other weights that lay in the same folder."""
+    runs, own = Path(config.output_dir) / RUNS, config.model.digest
+    if own is None or not (runs / name / "run.json").is_file():
+        return
+    theirs = RunFolder.open(runs / name).identity.config["model"].get("digest")
+    if theirs not in (None, own):
+        digests = f"(model.digest={theirs[:12]}, not {own[:12]})"
+        rule = f"its adapter belongs to other weights of {config.model.name} {digests}"
+        raise ConfigError(KEY, name, rule, "take a run of this model")
 
 
 def _whose(model: Mapping[str, Any]) -> list[Any]:

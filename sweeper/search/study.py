@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from sweeper.config import RunConfig
+from sweeper.model_digest import with_digest
 from sweeper.search import confirmation, pareto, storage
 from sweeper.search.asking import Asker
 from sweeper.search.compose import Composer
@@ -157,8 +158,16 @@ class Sweep:
         return cell.is_finite and self.num_points(cell) == cell.num_points
 
     def config(self, cell: Cell, point: Mapping[str, Any]) -> RunConfig:
+        """Of a run, with the digests of what it begins with. Raises ConfigError."""
+        return self.starts.settled(with_digest(self._composed(cell, point)))
+
+    def undigested(self, cell: Cell, point: Mapping[str, Any]) -> RunConfig:
+        """To be checked: no file of a model is read for it, which can take seconds."""
+        return self.starts.settled(self._composed(cell, point))
+
+    def _composed(self, cell: Cell, point: Mapping[str, Any]) -> RunConfig:
         values = {**cell.fixed, **cell.design, **point}
-        return self.starts.settled(self.composer.composition(cell.choices).config(values))
+        return self.composer.composition(cell.choices).config(values)
 
     def __enter__(self) -> Sweep:
         """The first moment that writes to disk. Raises ConfigError when another process runs the same sweep."""

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from pathlib import Path
 
 from sweeper.checks import ConfigError, suggestion
@@ -51,18 +50,16 @@ def _mlflow_id(folder: RunFolder) -> str:
 
 
 def _last(output_dir: Path, folders: list[RunFolder]) -> RunFolder:
-    ended = sorted(_ends(folders), key=lambda end: end[0])
+    ended = [(time, folder) for folder in folders if (time := completed(folder)) is not None]
     if not ended:
         raise ConfigError("run", LAST, f"no run in {output_dir} is complete", "wait for one, or take another folder")
-    return ended[-1][1]
+    return sorted(ended, key=lambda end: end[0])[-1][1]
 
 
-def _ends(folders: list[RunFolder]) -> Iterator[tuple[float, RunFolder]]:
-    """When the complete runs ended. A damaged one is passed over: nobody asked for it by name."""
-    for folder in folders:
-        try:
-            last = folder.last("started", "finished")
-        except DamagedFile:
-            continue
-        if last and last.get("state") == RunState.COMPLETE:
-            yield float(last["time"]), folder
+def completed(folder: RunFolder) -> float | None:
+    """When. None for a run that is not complete, and a damaged one, which nobody asked for by name."""
+    try:
+        last = folder.last("started", "finished")
+    except DamagedFile:
+        return None
+    return float(last["time"]) if last and last.get("state") == RunState.COMPLETE else None

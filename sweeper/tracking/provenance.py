@@ -13,7 +13,7 @@ from typing import Any
 
 PACKAGES = (
     "torch", "transformers", "peft", "bitsandbytes", "accelerate", "tokenizers", "safetensors", "datasets",
-    "optuna", "hydra-core", "mlflow", "numpy", "pandas", "scikit-learn",
+    "optuna", "hydra-core", "mlflow", "numpy", "pandas", "scikit-learn", "sacrebleu", "nltk", "rouge-score",
 )  # fmt: skip
 REPOSITORY = Path(__file__).resolve().parents[2]  # or the folder that the packages are installed in
 
@@ -26,7 +26,10 @@ SOURCES = (
     "sweeper/peft_method.py", "sweeper/optimizer_names.py", "sweeper/classical_options.py",
     "sweeper/mini/*.json", "sweeper/mini/*.safetensors",  # the embedded model; others are named by the config
 )  # fmt: skip
-DECIDING_PACKAGES = ("torch", "transformers", "peft", "bitsandbytes", "tokenizers", "safetensors", "scikit-learn")
+DECIDING_PACKAGES = (
+    "torch", "transformers", "peft", "bitsandbytes", "tokenizers", "safetensors", "scikit-learn",
+    "sacrebleu", "nltk", "rouge-score",  # scores of written text, where they are installed
+)  # fmt: skip
 
 
 def code_state(repository: Path = REPOSITORY) -> dict[str, Any]:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from contextlib import AbstractContextManager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, cast
 
@@ -30,9 +30,10 @@ from transformers import (
 )
 
 from sweeper.checks import ConfigError
-from sweeper.config import Architecture, RunConfig
+from sweeper.config import RunConfig
 from sweeper.peft_method import PeftMethod, Quantization
 from sweeper.training import cost
+from sweeper.training.encodings import Encodings
 
 EMBEDDED = Path(__file__).parent.parent / "mini"
 
@@ -54,13 +55,8 @@ HEADS: dict[str, tuple[Any, str]] = {
 
 def head_of(config: RunConfig) -> Head | None:
     """Raises ConfigError for a task that no head can do."""
-    task = config.task
-    if not (task.head or config.model.architecture is Architecture.ENCODER):
-        return None
-    heads = {"classification": Head("labels", len(task.labels)), "question_answering": Head("span", 2)}
-    if task.type not in heads:
-        raise ConfigError("task.type", task.type, "needs a model that writes", "choose a causal language model")
-    return heads[task.type]
+    sizes = {"labels": len(config.task.labels), "span": 2}
+    return None if config.head is None else Head(config.head, sizes[config.head])
 
 
 @dataclass(frozen=True)
@@ -74,6 +70,7 @@ class BaseKey:
     head: Head | None  # in place of words; None for a model that writes
     mutable: bool  # the method trains these very weights, so nobody else may have them
     attention: str | None = None  # Transformers' attn_implementation
+    digest: str | None = None  # of a local folder, whose files may become others
 
     @classmethod
     def of(cls, config: RunConfig, method: PeftMethod) -> BaseKey:
@@ -86,6 +83,7 @@ class BaseKey:
             head=head_of(config),
             mutable=method.method in ("full", "last_layer"),
             attention=model.attn_implementation,
+            digest=model.digest,
         )
 
 
@@ -98,6 +96,7 @@ class BaseModel:
     fresh_weights: tuple[str, ...]  # not in the checkpoint: a new classification head
     num_parameters: int  # before any method adds its own
     num_matrix_weights: int
+    encodings: Encodings = field(default_factory=Encodings)  # by this tokenizer
 
     @property
     def device(self) -> torch.device:

@@ -7,7 +7,6 @@ generated. Shapes: K runs, R rows, T tokens, N reads.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cache
@@ -20,10 +19,10 @@ from torch.utils.checkpoint import checkpoint
 from sweeper.config import LossOn, RunConfig
 from sweeper.training.adapters import adapter_name
 from sweeper.training.base_model import BaseModel, hidden_states, logits_at
-from sweeper.training.generation import PROMPTS, decode, generate, greedy
+from sweeper.training.generation import configured_ends, decode, generate, greedy
 from sweeper.training.methods import Method
 from sweeper.training.objective import Batch, Forwarded, Part, Splits, Task
-from sweeper.training.packing import Item, Read, Stack, pack, shared_prefix, stack, visible
+from sweeper.training.packing import Item, Stack, pack, shared_prefix, stack, visible
 from sweeper.training.scoring import Verdict, chunks, judge, slice_of
 from sweeper.training.stacked_lora import Lane
 from tasks.encoded import Encoded, EncodedExample, Limits
@@ -61,8 +60,8 @@ class CausalObjective:
     def prepare(self, config: RunConfig, task: Task, splits: Splits) -> CausalData:
         asked = config.task
         limits = Limits(asked.max_length, asked.too_long, config.model.prompt_style, asked.max_new_tokens)
-        parts = {part: task.encode(rows, self.base.tokenizer, limits) for part, rows in splits.items()}
-        train = parts.pop(Part.TRAIN, Encoded([], 0, -1))  # a finished run is asked without its training rows
+        parts = self.base.encodings.of(config, splits, lambda rows: task.encode(rows, self.base.tokenizer, limits))
+        train = parts.pop(Part.TRAIN, Encoded([], 0, -1))  # zero-shot, or a finished run that is asked
         prefix = shared_prefix([example.prompt for example in train.examples])
         return CausalData(
             task=task,
@@ -78,7 +77,7 @@ class CausalObjective:
     def weight(self, data: CausalData, indices: Sequence[int]) -> float:
         """How many target tokens these examples have."""
         in_prefix = max(0, len(data.prefix) - 1) if data.reads_prefix else 0
-        return sum(in_prefix + len(data.train[index].reads) for index in indices)
+        return sum(in_prefix + data.train[index].num_targets for index in indices)
 
     def loss_sums(self, batches: Sequence[Batch[CausalData]]) -> Forwarded:
         packed = [
@@ -172,9 +171,7 @@ class CausalObjective:
         }, whole
 
     def _ends(self, encoded: Encoded) -> set[int]:
-        configured = self.base.model.generation_config.eos_token_id
-        ends = configured if isinstance(configured, list) else [configured]
-        return {encoded.eos, *(end for end in ends if end is not None)}
+        return {encoded.eos, *configured_ends(self.base.model)}
 
     def _predictions(
         self, index: int, data: CausalData, part: Part, verdicts: Sequence[Verdict | None]
@@ -190,7 +187,7 @@ class CausalObjective:
                 example.id, text, verdict.log_likelihoods, gold=example.label,
                 predicted=None if text is None else data.task.parse(text), references=example.references,
                 question=example.question, num_tokens=sum(map(len, example.candidates[:1])),
-                num_characters=example.num_characters,
+                block=example.block,
             ))  # fmt: skip
         return predictions
 
@@ -204,13 +201,14 @@ class CausalObjective:
             if verdict is None or verdict.written is None:
                 open_ones.append(number)
             else:
-                texts[number] = decoded(tuple(example.candidates[verdict.written]))
+                written = example.candidates[verdict.written]
+                texts[number] = decoded(tuple(written[: data.max_new_tokens]))  # where greedy decoding stops
         self.method.use([Lane(adapter_name(index), 1, 1)])
         settings = greedy(tokenizer, ends=self._ends(encoded), max_new_tokens=data.max_new_tokens)
         virtual = self.method.virtual_tokens(1)
         generated = generate(self.base.model, tokenizer, [encoded.examples[number].prompt for number in open_ones],
                              settings=settings, virtual=None if virtual is None else virtual[0],
-                             batch=math.ceil(PROMPTS * self.memory_share))  # fmt: skip
+                             memory_share=self.memory_share)  # fmt: skip
         return texts | dict(zip(open_ones, generated, strict=True))
 
 
@@ -218,4 +216,4 @@ def training_item(example: EncodedExample, prefix: Sequence[int], loss_on: LossO
     """What the example reads after the prefix; the prefix's own tokens are `pack`'s to read."""
     own = [*example.prompt[len(prefix) :], *example.answer]
     first = len(example.prompt) - len(prefix) if loss_on is LossOn.ANSWER else (0 if prefix else 1)
-    return Item(own, reads=[Read(offset - 1, own[offset], 0) for offset in range(first, len(own))])
+    return Item(own, learnt_from=first)

@@ -34,7 +34,7 @@ class HeadData:
 
     @property
     def num_train(self) -> int:
-        return len(self.parts[Part.TRAIN].examples)
+        return len(self.parts[Part.TRAIN].examples) if Part.TRAIN in self.parts else 0
 
 
 class HeadObjective:
@@ -43,7 +43,8 @@ class HeadObjective:
 
     def prepare(self, config: RunConfig, task: Task, splits: Splits) -> HeadData:
         limits = Limits(config.task.max_length, config.task.too_long)
-        parts = {part: task.encode_for_head(rows, self.base.tokenizer, limits) for part, rows in splits.items()}
+        tokenizer = self.base.tokenizer
+        parts = self.base.encodings.of(config, splits, lambda rows: task.encode_for_head(rows, tokenizer, limits))
         truncated = sum(parts[part].truncated for part in parts if part is not Part.FIT)
         return HeadData(task, parts, truncated)
 

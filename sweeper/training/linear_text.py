@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import importlib
 import json
+import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -64,7 +65,10 @@ class LinearText:
 
 
 def fit(model: ModelConfig, rows: Texts, *, num_labels: int, seed: int) -> tuple[LinearText, int]:
-    """The classifier, and how often it read a term of a text. Raises ConfigError where a label has no text."""
+    """The classifier, and how often it read a term of a text.
+
+    Raises ConfigError where a label has no text, and for an estimator that stopped short of its optimum.
+    """
     if absent := set(range(num_labels)) - set(rows.labels):
         raise ConfigError("task.train_size", len(rows.labels), f"no row has label number {min(absent)}", "take more")
     name, asked = str(model.estimator), options("tfidf", model.options)
@@ -74,12 +78,25 @@ def fit(model: ModelConfig, rows: Texts, *, num_labels: int, seed: int) -> tuple
     made = getattr(importlib.import_module(module), kind)(**options("estimator", model.options))
     if "random_state" in made.get_params():
         made.set_params(random_state=seed)
-    made.fit(terms, rows.labels)
+    _converge(made, terms, rows.labels)
     weight, bias, _ = FITTED[name]
     weights = np.asarray(getattr(made, weight), dtype=np.float64)
     biases = np.broadcast_to(np.asarray(getattr(made, bias), dtype=np.float64), len(weights)).copy()
     passes = int(np.max(getattr(made, "n_iter_", 1)))
     return LinearText(name, asked, vectorizer, weights, biases), passes * int(terms.nnz)
+
+
+def _converge(made: Any, terms: Any, labels: Sequence[int]) -> None:
+    from sklearn.exceptions import ConvergenceWarning
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("error", ConvergenceWarning)
+        try:
+            made.fit(terms, labels)
+        except ConvergenceWarning as warning:
+            said = str(warning).partition("\n")[0].rstrip(".:")
+            raise ConfigError("model.options.estimator.max_iter", made.max_iter, f"did not converge ({said})",
+                              "allow more") from None  # fmt: skip
 
 
 def load(folder: Path) -> LinearText:

@@ -10,8 +10,9 @@ Shapes: R rows, T tokens a row, N read positions.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
@@ -20,8 +21,7 @@ PREFIX, PADDING = 0, -1  # owners of tokens that belong to no example
 WIDTH_STEP = 32  # tokens
 
 
-@dataclass(frozen=True)
-class Read:
+class Read(NamedTuple):
     """One prediction that matters: the logits of the token at `offset` should name `target`."""
 
     offset: int  # of the predicting token within its trunk or branch; -1 in the trunk is the prefix's last
@@ -35,10 +35,24 @@ class Item:
 
     trunk: Sequence[int]
     branches: Sequence[Sequence[int]] = ()
-    reads: Sequence[Read] = ()
+    learnt_from: int | None = None  # the trunk's tokens from here on are targets; None: it is measured, not learnt
 
     def __len__(self) -> int:
         return len(self.trunk) + sum(len(branch) for branch in self.branches)
+
+    @property
+    def num_targets(self) -> int:
+        return 0 if self.learnt_from is None else len(self.trunk) - self.learnt_from
+
+    def reads(self) -> Iterator[Read]:
+        """Made when they are packed: a corpus has millions. What is measured is read at the trunk's end and at every
+        token of every branch, its targets are the reader's to know."""
+        if self.learnt_from is not None:
+            yield from (Read(at - 1, self.trunk[at], 0) for at in range(self.learnt_from, len(self.trunk)))
+            return
+        yield Read(len(self.trunk) - 1, 0, 0)
+        for branch, tokens in enumerate(self.branches, start=1):
+            yield from (Read(at, 0, branch) for at in range(len(tokens)))
 
 
 @dataclass
@@ -137,7 +151,7 @@ class _Layout:
         after_trunk = prefix_length + len(item.trunk)
         for number, tokens in enumerate(item.branches, start=1):
             starts.append(self._write(row, tokens, after_trunk, index + 1, number))
-        for read in item.reads:
+        for read in item.reads():
             column = starts[read.branch] + read.offset if read.offset >= 0 else prefix_length + read.offset
             self.reads.append((index, row * self.width + column, read.target, 1))
 

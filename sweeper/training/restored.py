@@ -16,6 +16,7 @@ import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file
 
+from sweeper import model_digest
 from sweeper.checks import ConfigError
 from sweeper.config import RunConfig
 from sweeper.peft_method import PeftMethod
@@ -35,9 +36,11 @@ def restore(config: RunConfig, artifacts: Path) -> tuple[BaseModel, Method]:
     key = BaseKey.of(config, method)
     if method.method == "full":
         _there(artifacts / "model" / "config.json")
-        key = dataclasses.replace(key, location=str(artifacts / "model"), revision=None)
+        key = dataclasses.replace(key, location=str(artifacts / "model"), revision=None, digest=None)
     elif config.model.is_embedded:
         _check_embedded(config.model.revision)
+    else:
+        model_digest.check(config.model)
     base = load_base_model(key)
     if method.method in ("none", "full"):
         return base, Frozen(base)

@@ -14,10 +14,13 @@ from sweeper.metrics import HEADLINE
 from sweeper.tracking import pictures
 from sweeper.tracking.run_folder import RunState
 from sweeper.training import cost, weight_updates
+from sweeper.training.failure import is_disk_full, one_line
 from sweeper.training.objective import Part
 from sweeper.training.run import Run
-from sweeper.training.weight_updates import WeightUpdate
+from sweeper.training.weight_updates import NotDefined, WeightUpdate
 from tasks.task import Prediction
+
+WEIGHT_UPDATES = "sweeper.weight_updates"  # tag of a run without those figures: why
 
 
 class Sizes(Protocol):
@@ -111,12 +114,23 @@ class Finisher:
 
     def _leave(self, run: Run, reported: Scored) -> None:
         run.show("saving")
-        updates = self.method.updates(run.index)
-        changed = {"perf/changed_parameters": sum(update.changed for update in updates)}
-        run.log({**reported.values, **self._summary(run), **changed})
-        weight_updates.write(updates, run.folder.artifacts)
+        run.log({**reported.values, **self._summary(run)})
         self._write(run, reported.predictions)
+        self._measure_updates(run)
         run.end(RunState.COMPLETE)
+
+    def _measure_updates(self, run: Run) -> None:
+        """Last, and never at the cost of the run: where there is no figure, a tag says why."""
+        try:
+            updates = self.method.updates(run.index)
+            weight_updates.write(updates, run.folder.artifacts)
+            run.log({"perf/changed_parameters": sum(update.changed for update in updates)})
+        except NotDefined as error:
+            run.folder.tags({WEIGHT_UPDATES: f"not defined for {run.config.peft.get('type')}: {error}"})
+        except Exception as error:
+            if is_disk_full(error):
+                raise
+            run.folder.tags({WEIGHT_UPDATES: f"not measured: {one_line(error)}"})
 
     def _summary(self, run: Run) -> dict[str, float]:
         progress = run.progress

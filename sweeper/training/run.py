@@ -67,7 +67,7 @@ class Run:
 
     def __post_init__(self) -> None:
         self.records = Records(self.folder)
-        self.steps_per_epoch = math.ceil(self.data.num_train / self.config.train.batch_size)
+        self.steps_per_epoch = max(1, math.ceil(self.data.num_train / self.config.train.batch_size))
         self.num_steps = self._num_steps() if self.parameters and self.config.makes_steps else 0
         self._window = Window()
         self._epoch_order: tuple[int, list[int]] = (-1, [])

@@ -17,7 +17,7 @@ from torch import Tensor
 from transformers import PreTrainedModel
 
 from sweeper.training.base_model import logits_at
-from sweeper.training.packing import Item, Read, Rows, pack, shared_prefix
+from sweeper.training.packing import Item, Rows, pack, shared_prefix
 from tasks.encoded import EncodedExample
 
 MAX_LOGITS = 2**26  # numbers at a time: 256 MiB in float32
@@ -30,12 +30,7 @@ class Verdict:
 
 
 def scoring_item(example: EncodedExample, prefix: Sequence[int]) -> Item:
-    """Reads the end of the prompt, then every token of every candidate."""
-    own = example.prompt[len(prefix) :]
-    reads = [Read(len(own) - 1, 0, 0)]
-    reads += [Read(offset, 0, branch) for branch, tokens in enumerate(example.candidates, start=1)
-              for offset in range(len(tokens))]  # fmt: skip
-    return Item(own, branches=example.candidates, reads=reads)
+    return Item(example.prompt[len(prefix) :], branches=example.candidates)
 
 
 @dataclass

@@ -6,7 +6,8 @@ the one that base model and adapter compute with together. Of plain LoRA dW is n
     ||s B A||_F^2 = s^2 sum(G(B) * G(A^T))                   (Hu et al. 2021, arXiv 2106.09685, has s B A)
 
 Of any other adapter (PEFT's `get_delta_weight` is an update for some types, a rotation or a factor for others) both
-weights are read off what the layer answers to unit vectors.
+weights are read off what the layer answers to unit vectors, and a bias off what it answers to zeros. Where a layer
+with its adapter is no such map of its own input, no weight stands for it: `NotDefined`.
 """
 
 from __future__ import annotations
@@ -24,6 +25,7 @@ import torch
 from peft.tuners.ln_tuning.layer import LNTuningLayer
 from peft.tuners.lora import LoraLayer
 from peft.tuners.tuners_utils import BaseTunerLayer
+from peft.utils import PeftType
 from peft.utils.integrations import dequantize_module_weight
 from peft.utils.other import ModulesToSaveWrapper
 from torch import Tensor, nn
@@ -33,7 +35,18 @@ from sweeper.tracking import pictures
 
 UNITS = 1024  # unit vectors at a time
 ROUNDING = 4  # machine epsilons of a weight, by which an adapter that changes nothing may miss it
+# PEFT types whose layers, asked alone, do not tell what the adapter does.
+NOT_DEFINED = {
+    "POLY": "which update a row gets hangs on its task",
+    "SHADOW": "what it adds to a layer comes from a network beside the model",
+    "XLORA": "how it mixes adapters hangs on the row",
+}
+LINEAR = 1e-3  # of the update of a sum, by which it may miss the sum of the updates
 LAYER = re.compile(r"(?:^|.*?\.)(\d+)\.(.+)")  # model.layers.3.mlp.up_proj -> 3, mlp.up_proj
+
+
+class NotDefined(ValueError):
+    """No weight stands for what the adapter does."""
 
 
 @dataclass(frozen=True)
@@ -86,8 +99,12 @@ def copied_modules(model: nn.Module) -> dict[str, nn.Module]:
 def adapted(model: nn.Module, adapter: str, originals: Mapping[str, nn.Module] = {}) -> list[WeightUpdate]:
     """Of the base model inside `model` under one adapter; a prompt changes none.
 
-    `originals`: by path, modules whose weights the adapter rewrote when it was made (PiSSA).
+    `originals`: by path, modules whose weights the adapter rewrote when it was made (PiSSA). Raises NotDefined.
     """
+    config = getattr(model, "peft_config", {}).get(adapter)
+    kind = PeftType(config.peft_type).value if config is not None else ""
+    if kind in NOT_DEFINED:
+        raise NotDefined(NOT_DEFINED[kind])
     return list(_adapted(model, adapter, originals))
 
 
@@ -102,14 +119,17 @@ def _adapted(model: nn.Module, adapter: str, originals: Mapping[str, nn.Module])
             if path not in originals and _is_plain_lora(layer, adapter):
                 yield _low_rank(path, layer, adapter)
             elif isinstance(base, nn.Linear | Conv1D | nn.Embedding):
-                yield _through_forward(path, layer, base)
+                yield from _through_forward(path, layer, base)
             else:
                 yield _by_delta(path, layer, adapter)
 
 
 def _is_plain_lora(layer: Any, adapter: str) -> bool:
+    """AdaLoRA's layers are LoRA's too, but have three factors, none of them a module."""
     linear = isinstance(layer, LoraLayer) and isinstance(layer.get_base_layer(), nn.Linear | Conv1D)
-    return linear and adapter in layer.lora_A and adapter not in layer.lora_variant
+    if not linear or adapter not in layer.lora_A or adapter in layer.lora_variant:
+        return False
+    return isinstance(layer.lora_A, nn.ModuleDict) and layer.lora_B[adapter].bias is None
 
 
 def _low_rank(path: str, layer: Any, adapter: str) -> WeightUpdate:
@@ -123,29 +143,76 @@ def _low_rank(path: str, layer: Any, adapter: str) -> WeightUpdate:
     return _update(f"{path}.weight", (norm, whole), changed, weight.numel())
 
 
-def _through_forward(path: str, layer: Any, base: nn.Module) -> WeightUpdate:
-    """Both sides answer in float32 or better, an unpacked copy of the layer and its base without bias or dropout."""
-    plain = _unpacked(base).to(layer.get_base_layer().weight.device)
-    both: Any = copy.deepcopy(layer, {id(layer.get_base_layer()): _unpacked(layer.get_base_layer())}).eval()
-    precision = _precise(plain.weight.dtype)
-    both._apply(lambda tensor: tensor.to(precision) if tensor.is_floating_point() else tensor)
+def _through_forward(path: str, layer: Any, base: nn.Module) -> Iterator[WeightUpdate]:
+    """Both sides answer in float32 or better, an unpacked copy of the layer and its base without bias or dropout.
+
+    The bias comes after the weight, where the adapter changes one.
+    """
+    inner = layer.get_base_layer()
+    plain = _unpacked(base).to(inner.weight.device)
+    precision = plain.weight.dtype
+    both = _precise_copy(layer, _unpacked(inner), precision)
+    _require_linear(path, plain, both)
     moved, whole, changed = 0.0, 0.0, 0
     for units, nothing in _unit_vectors(plain):
         before = plain(units)
-        delta = both(units) - both(nothing) - before if nothing is not None else both(units) - before
+        constant = before.new_zeros(1) if nothing is None else both(nothing)
+        delta = both(units) - constant - before
         moved, whole = moved + float(delta.square().sum()), whole + float(before.square().sum())
-        changed += int((delta.abs() > ROUNDING * torch.finfo(precision).eps * before.abs()).sum())
-    return _update(f"{path}.weight", (math.sqrt(moved), math.sqrt(whole)), changed, plain.weight.numel())
+        rounding = ROUNDING * torch.finfo(precision).eps * (before.abs() + constant.abs())
+        changed += int((delta.abs() > rounding).sum())
+    yield _update(f"{path}.weight", (math.sqrt(moved), math.sqrt(whole)), changed, plain.weight.numel())
+    yield from _bias(path, layer, base, precision)
 
 
-def _unpacked(base: Any) -> Any:
-    """A copy in float32 or better, a quantised weight in plain numbers, the bias zero."""
+def _bias(path: str, layer: Any, base: Any, precision: torch.dtype) -> Iterator[WeightUpdate]:
+    """What base and adapter answer to zeros, against the base's own bias; nothing where that is the same."""
+    if isinstance(base, nn.Embedding):
+        return
+    inner, own = layer.get_base_layer(), getattr(base, "bias", None)
+    both = _precise_copy(layer, _unpacked(inner, bias=getattr(inner, "bias", None)), precision)
+    _, nothing = next(_unit_vectors(_unpacked(inner)))
+    assert nothing is not None, "only an embedding has no zero"
+    after = both(nothing).flatten().cpu()
+    before = torch.zeros_like(after) if own is None else own.detach().cpu().to(precision)
+    if not torch.allclose(after, before, rtol=ROUNDING * torch.finfo(precision).eps, atol=0):
+        yield _difference(f"{path}.bias", before, after)
+
+
+def _precise_copy(layer: Any, inner: nn.Module, precision: torch.dtype) -> Any:
+    """The layer around another base, all numbers of the adapter in that precision."""
+    copied: Any = copy.deepcopy(layer, {id(layer.get_base_layer()): inner}).eval()
+    copied._apply(lambda tensor: tensor.to(precision) if tensor.is_floating_point() else tensor)
+    if isinstance(getattr(copied, "dtype", None), torch.dtype):
+        copied.dtype = precision  # that ADAMSS turns its input into
+    return copied
+
+
+def _require_linear(path: str, plain: nn.Module, both: Any) -> None:
+    """Raises NotDefined where the update of a sum is not the sum of the updates, but for a constant."""
+    if isinstance(plain, nn.Embedding):
+        return
+    _, nothing = next(_unit_vectors(plain))
+    assert nothing is not None, "only an embedding has no zero"
+    drawn = torch.randn(2, *nothing.shape, generator=torch.Generator().manual_seed(0), dtype=nothing.dtype)
+    one, other = drawn.to(nothing.device)
+    constant = both(nothing)
+    of_one, of_other, of_sum = (both(x) - constant - plain(x) for x in (one, other, one + other))
+    rounding = torch.finfo(nothing.dtype).eps * plain(one).norm() * len(nothing.flatten()) ** 0.5
+    if (of_sum - of_one - of_other).norm() > LINEAR * (of_one.norm() + of_other.norm()) + ROUNDING * rounding:
+        raise NotDefined(f"{path} with its adapter is no linear map")
+
+
+def _unpacked(base: Any, *, bias: Tensor | None = None) -> Any:
+    """A copy in float32 or better, a quantised weight in plain numbers, with this bias or none."""
     weight = dequantize_module_weight(base).detach()
     if isinstance(base, nn.Linear):
         plain: Any = nn.Linear(base.in_features, base.out_features, bias=False, device="meta")
+        if bias is not None:
+            plain.bias = nn.Parameter(bias.detach().clone(), requires_grad=False)
     else:
         plain = copy.deepcopy(base)
-        if getattr(plain, "bias", None) is not None:
+        if bias is None and getattr(plain, "bias", None) is not None:
             plain.bias.data.zero_()
     plain.weight = nn.Parameter(weight.to(_precise(weight.dtype), copy=True), requires_grad=False)
     return plain.to(_precise(weight.dtype)).eval()

@@ -12,7 +12,7 @@ from sweeper.checks import ConfigError
 from sweeper.config import PromptStyle, RunConfig
 from sweeper.peft_method import PeftMethod
 from sweeper.training.base_model import BaseKey, BaseModel, load_base_model
-from sweeper.training.generation import generate, greedy
+from sweeper.training.generation import configured_ends, generate, greedy
 from tasks.chat import renderer
 from tasks.prompting import token_ids
 from tasks.task import Prompt
@@ -56,10 +56,9 @@ class ChatWriter:
         return [[*render.start, *tokens] for tokens in token_ids(render.texts(prompts), self.base.tokenizer)]
 
     def _settings(self, attempt: int) -> GenerationConfig:
-        configured = self.base.model.generation_config.eos_token_id
-        ends = configured if isinstance(configured, list) else [configured]
-        known = {end for end in (*ends, self.base.tokenizer.eos_token_id) if end is not None}
-        settings = greedy(self.base.tokenizer, ends=known, max_new_tokens=self.max_new_tokens)
+        own = self.base.tokenizer.eos_token_id
+        ends = configured_ends(self.base.model) | ({own} if own is not None else set())
+        settings = greedy(self.base.tokenizer, ends=ends, max_new_tokens=self.max_new_tokens)
         if attempt:
             settings.update(do_sample=True, temperature=TEMPERATURE, top_p=TOP_P)
         return settings

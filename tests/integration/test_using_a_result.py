@@ -180,4 +180,4 @@ def test_mlflow_serves_what_the_command_says(
         assert answer["probabilities"] == pytest.approx(own["probabilities"], abs=1e-5)
         assert (answer["text"], answer["irregular"]) == (own["text"], own["irregular"])
     assert refused.value.code == 400
-    assert "input=row 2: column 'sentence' holds ' ', which is no text" in said
+    assert "input=the request: row 2: column 'sentence' is empty" in said

@@ -28,6 +28,11 @@ def config() -> RunConfig:
     return made
 
 
+def typed(text: str | bytes) -> io.TextIOWrapper:
+    """As standard input."""
+    return io.TextIOWrapper(io.BytesIO(text if isinstance(text, bytes) else text.encode()))
+
+
 Writer = Callable[[Path], None]
 FRAME = pd.DataFrame({"number": [1, 2], "sentence": TEXTS})
 FORMS: dict[str, Writer] = {
@@ -51,7 +56,7 @@ def test_every_form_of_the_same_rows(name: str, config: RunConfig, tmp_path: Pat
     ("lines", "text"), [("text", "\n".join(TEXTS)), ("jsonl", "\n".join(json.dumps({"sentence": t}) for t in TEXTS))]
 )
 def test_standard_input(lines: str, text: str, config: RunConfig, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("sys.stdin", io.StringIO(text))
+    monkeypatch.setattr("sys.stdin", typed(text))
     assert predict.read_rows("-", lines, config)["sentence"].tolist() == TEXTS
 
 
@@ -61,23 +66,40 @@ def test_standard_input(lines: str, text: str, config: RunConfig, monkeypatch: p
         ("", "text", "input=-: has no rows"),
         ("{", "jsonl", r"input=lines=jsonl: not JSON \(.*\)"),
         ("[1]", "jsonl", r"input=\[1\]: is no JSON object"),
-        ('{"text": "a"}', "jsonl", "input=text: has no column 'sentence'; it needs sentence"),
-        ('{"sentence": "a"}\n{"sentence": " "}', "jsonl", "input=row 2: column 'sentence' holds ' ', which is no text"),
-        ('{"sentence": 7}', "jsonl", "input=row 1: column 'sentence' holds 7, which is no text"),
+        ('{"text": "a"}', "jsonl", "input=-: has no column 'sentence', only text; it needs sentence"),
+        ('{"sentence": "a"}\n{"sentence": " "}', "jsonl", "input=-: row 2: column 'sentence' is empty; give it a text"),
+        ('{"sentence": 7}', "jsonl", "input=-: row 1: column 'sentence' holds 7, which is no text"),
         ("a", "words", "lines=words: not one of jsonl, text"),
     ],
 )
 def test_bad_rows_are_told_in_one_line(
     text: str, lines: str, message: str, config: RunConfig, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("sys.stdin", io.StringIO(text))
+    monkeypatch.setattr("sys.stdin", typed(text))
     with pytest.raises(ConfigError, match=message):
+        predict.read_rows("-", lines, config)
+
+
+@pytest.mark.parametrize("name", ["texts.txt", "texts.jsonl", "texts.json", "texts.csv", "texts.tsv", "texts.parquet"])
+def test_a_file_of_other_bytes_is_told_in_one_line(name: str, config: RunConfig, tmp_path: Path) -> None:
+    (tmp_path / name).write_bytes(b"sentence\n\xff\n")
+    with pytest.raises(ConfigError, match=rf"input=.*{name}: (is no UTF-8 \(.*\)|cannot be read: .*)") as caught:
+        predict.read_rows(str(tmp_path / name), "text", config)
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("lines", ["text", "jsonl"])
+def test_other_bytes_on_standard_input_are_told_in_one_line(
+    lines: str, config: RunConfig, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("sys.stdin", typed(b"\xff\n"))
+    with pytest.raises(ConfigError, match=r"input=-: is no UTF-8 \(.*byte 0xff in position 0.*\); convert it"):
         predict.read_rows("-", lines, config)
 
 
 def test_several_columns_are_no_plain_lines(config: RunConfig, monkeypatch: pytest.MonkeyPatch) -> None:
     config.task.prompt.user = "{sentence} {question}"
-    monkeypatch.setattr("sys.stdin", io.StringIO("a"))
+    monkeypatch.setattr("sys.stdin", typed("a"))
     with pytest.raises(ConfigError, match=r"the task reads sentence, question; give a table, or lines=jsonl"):
         predict.read_rows("-", "text", config)
 

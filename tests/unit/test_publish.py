@@ -13,7 +13,9 @@ import yaml
 from huggingface_hub import constants
 
 from sweeper import publish
+from sweeper.config import DataConfig, Source, TaskConfig
 from sweeper.tracking.run_folder import RunFolder
+from tasks import sources
 from tests.synthetic_runs import SyntheticRun
 
 SECRET = "hf_abcdefghijklmnop"
@@ -117,16 +119,32 @@ def test_offline_only_a_dry_run_works(folder: RunFolder, capsys: pytest.CaptureF
     assert "dry run, and HF_HUB_OFFLINE is set: nothing was uploaded" in capsys.readouterr().out
 
 
-def test_nothing_of_this_machine_leaves_it(folder: RunFolder, hub: type[Hub], monkeypatch: pytest.MonkeyPatch) -> None:
+def source_of(path: Path) -> str:
+    """What a run says of its data, a file outside the data folder that its config names by the whole path."""
+    for made in (path.parent, data_dir := path.parents[1] / "data"):
+        made.mkdir()
+    path.write_text("sentence\tlabel\ngood\t1\n")
+    data = DataConfig(files={"train": [str(path)], "test": [str(path)]})
+    found = sources.resolve(TaskConfig(data=data), str(data_dir), embedded_model=False)
+    assert found.kind is Source.FILES
+    return found.description
+
+
+def test_nothing_of_this_machine_leaves_it(
+    folder: RunFolder, hub: type[Hub], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
     monkeypatch.setenv("HF_TOKEN", SECRET)
     folder.identity.config["task"]["prompt"]["system"] = f"You are {SECRET}"
     folder.identity.config["peft"]["start_from"] = f"{HOME}/adapter"
+    folder.identity.data["source"] = source_of(tmp_path / "elsewhere" / "reviews.tsv")
     (folder.path / "run.json").write_text(json.dumps(vars(folder.identity)))
     assert run(folder) == 0
     everything = b"".join(hub.files.values()).decode()
     assert SECRET not in everything
     assert str(folder.path.parents[1]) not in everything
     assert HOME not in everything
+    assert str(tmp_path) not in everything
+    assert "reviews.tsv" in everything
     assert json.loads(hub.files["adapter_config.json"])["base_model_name_or_path"] == "mini"
     own = json.loads((folder.artifacts / "adapter" / "adapter_config.json").read_text())
     assert own["base_model_name_or_path"] == HOME  # the run's own file, linked, is as it was

@@ -59,6 +59,10 @@ class ListSweep:
     def num_runs_left(self) -> int:
         return len(self.pending)
 
+    @property
+    def notes(self) -> list[str]:
+        return []
+
     def renew(self) -> None: ...
 
     def store_pareto(self) -> None: ...

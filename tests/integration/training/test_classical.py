@@ -156,6 +156,19 @@ def test_what_scikit_learn_refuses_fails_this_run_with_its_words(
     assert folders[1].state() is RunState.COMPLETE
 
 
+@pytest.mark.parametrize("estimator", ["logistic_regression", "linear_svm"])
+def test_a_fit_that_stops_short_of_its_optimum_is_no_result(make_config: MakeConfig, estimator: str) -> None:
+    folders = [folder_of(baseline(make_config(), estimator, options={"estimator": {"max_iter": number}}))
+               for number in (1, 1000)]  # fmt: skip
+    train_group([Assignment(folder) for folder in folders], control=Alone())
+    reason, said = reason_of(folders[0])
+    assert reason == "error"
+    assert said.startswith("model.options.estimator.max_iter=1: did not converge (")
+    assert said.endswith("; allow more")
+    assert not list(folders[0].artifacts.glob("*.parquet"))
+    assert folders[1].state() is RunState.COMPLETE
+
+
 def test_an_interrupted_run_is_fitted_again_and_its_points_stand_once(
     make_config: MakeConfig, monkeypatch: pytest.MonkeyPatch
 ) -> None:

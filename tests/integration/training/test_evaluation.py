@@ -138,6 +138,24 @@ def test_answers_of_any_length_are_measured_and_proved_in_slices(
     method.detach()
 
 
+def test_a_proved_answer_ends_where_generation_would(llama_folder: Path) -> None:
+    base = load_base_model(key(llama_folder))
+    method = attach(base, [lora()], [0])
+    warm_up(method)
+    method.use([_lane(0)])
+    asked = []
+    for example in examples(6, seed=9):
+        ids, settings = torch.tensor([example.prompt]), GenerationConfig(do_sample=False, max_new_tokens=7)
+        written = base.model.generate(input_ids=ids, attention_mask=torch.ones_like(ids), generation_config=settings)
+        *tokens, end = written[0, ids.shape[1] :].tolist()
+        asked.append((EncodedExample(example.id, example.prompt, [], None, candidates=[tokens]), end))
+    for example, end in asked:
+        own = CausalData(TwoLabels(base.tokenizer), [], [], 64, {Part.TEST: Encoded([example], 0, eos=end)}, 3, 0)  # type: ignore[arg-type]
+        ((prediction,),) = CausalObjective(base, method).predict([0], [own], Part.TEST)
+        assert prediction.text == base.tokenizer.decode(list(example.candidates[0][:3]), skip_special_tokens=True)
+    method.detach()
+
+
 def _nothing_is_left_to_generate(_model: Any, _tokenizer: Any, prompts: Any, **_settings: Any) -> list[str]:
     assert not prompts
     return []

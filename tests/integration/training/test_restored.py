@@ -3,17 +3,22 @@
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pandas as pd
 import pytest
+from safetensors.torch import load_file, save_file
 
 from sweeper.checks import ConfigError
 from sweeper.config import Architecture, RunConfig, run_config
+from sweeper.model_digest import with_digest
+from sweeper.peft_method import PeftMethod
 from sweeper.tracking.run_folder import RunFolder, RunState
 from sweeper.training import predictor
+from sweeper.training.base_model import BaseKey
 from sweeper.training.control import Alone, Assignment
 from sweeper.training.data import run_splits
 from sweeper.training.objective import Part
@@ -205,3 +210,27 @@ def test_the_embedded_weights_are_those_of_the_run(make_config: MakeConfig) -> N
     config.model.path, config.model.embedded, config.model.revision = None, True, "0123456789ab"
     with pytest.raises(ConfigError, match=r"model.revision=0123456789ab: this version of the package embeds"):
         Predictor.load(config, folder.artifacts)
+
+
+@pytest.mark.parametrize("method", ["lora", "none", "full"])
+def test_other_weights_in_the_run_s_folder_are_refused_unless_it_left_them_all(
+    method: str, make_config: MakeConfig, llama_folder: Path, tmp_path: Path
+) -> None:
+    model = Path(shutil.copytree(llama_folder, tmp_path / "model"))
+    config = make_config(epochs=1.0)
+    config.model.path = str(model)
+    config = with_digest(config)
+    folder = trained(config, METHODS[method])
+    assert BaseKey.of(config, PeftMethod.from_config(METHODS[method])).digest == config.model.digest is not None
+    assert_as_the_run(folder)
+    weights = load_file(model / "model.safetensors")
+    save_file({name: weight * 1.01 for name, weight in weights.items()}, model / "model.safetensors",
+              metadata={"format": "pt"})  # fmt: skip
+    if method == "full":
+        assert_as_the_run(folder)
+        return
+    with pytest.raises(ConfigError, match="its weights or its tokenizer are others"):
+        Predictor.load(run_config(folder.identity.config), folder.artifacts)
+    moved = run_config(folder.identity.config)
+    moved.model.path = str(llama_folder)  # the same files in another place
+    Predictor.load(moved, folder.artifacts)

@@ -7,6 +7,7 @@ import pytest
 
 from sweeper.config import ModelConfig, RunConfig, TaskConfig
 from sweeper.launch.footprint import (
+    GIB,
     Device,
     Member,
     checkpoint_bytes,
@@ -16,7 +17,7 @@ from sweeper.launch.footprint import (
     weight_bytes,
 )
 from sweeper.launch.group import DataSize
-from sweeper.launch.model_shape import guessed, trainable_parameters
+from sweeper.launch.model_shape import Shape, guessed, trainable_parameters
 from sweeper.launch.workload import Text, workload
 from sweeper.peft_method import PeftMethod
 from sweeper.train_config import TrainConfig
@@ -75,7 +76,7 @@ def test_full_training_takes_16_bytes_a_weight_and_its_activations() -> None:
 
 
 def test_each_run_of_a_group_adds_its_adapter_and_its_rows_but_no_weights() -> None:
-    one, two, three = (group_bytes([member(LORA)] * number, GPU) for number in (1, 2, 3))
+    one, two, three = (group_bytes([member(LORA)] * number, GPU) for number in (4, 5, 6))  # above what is generated
     trainable = trainable_parameters(PeftMethod.from_config(LORA), SHAPE)
     assert three - two == pytest.approx(two - one)
     assert 16 * trainable < two - one < one / 2
@@ -117,3 +118,36 @@ def test_more_logits_than_are_computed_at_a_time_take_no_more_memory() -> None:
         return group_bytes([one], GPU) - SHAPE.layers * one.work.rows * one.work.width * SHAPE.hidden * 34
 
     assert peak(1024) == pytest.approx(peak(512))
+
+
+def generated(shape: Shape, characters: int, **task: Any) -> float:
+    """Bytes of a zero-shot run beyond its weights."""
+    asked = config({"method": "none"})
+    asked.task = dataclasses.replace(asked.task, max_length=4096, **task)
+    texts = dict.fromkeys(("train", "test"), Text(characters, characters))
+    return group_bytes([Member(asked, shape, workload(asked, shape, SIZE, texts))], GPU) - 2 * shape.parameters
+
+
+def test_generated_answers_keep_keys_and_values_up_to_a_limit() -> None:
+    shape = guessed(13 * 10**9)
+    per_token = 2 * 2 * shape.layers * shape.hidden
+    assert per_token == pytest.approx(0.8e6, rel=0.1)
+    long, longer = generated(shape, 4 * 1000), generated(shape, 4 * 3000)
+    assert longer == long == 4 * GIB
+    assert 64 * 30 * per_token < generated(shape, 4 * 30) < long
+    head, text = generated(shape, 4 * 1000, head=True), generated(shape, 4 * 1000, type="language_modeling")
+    assert max(head, text) < 2 * GIB
+
+
+def test_grouped_heads_keep_less() -> None:
+    shape = guessed(13 * 10**9)
+    grouped = dataclasses.replace(shape, linears={**shape.linears, "k_proj": (1, 8), "v_proj": (1, 8)})
+    assert generated(grouped, 4 * 30) < generated(shape, 4 * 30) / 2
+
+
+def test_pissa_keeps_the_base_model_as_it_was() -> None:
+    processor = Device(is_gpu=False, free_bytes=100 * 10**9, has_bfloat16=False)
+    more = group_bytes([member(LORA | {"init_lora_weights": "pissa"})], processor) - group_bytes(
+        [member(LORA)], processor
+    )
+    assert more == weight_bytes(config(LORA), SHAPE, processor)

@@ -90,6 +90,18 @@ def test_runs_of_another_config_are_not(make_sweep: MakeSweep, change: str) -> N
     assert plan_runs(make_sweep("peft.r=2,4", change)).count(Fate.REUSED) == 0
 
 
+def test_runs_on_other_weights_of_the_same_folder_are_not(make_sweep: MakeSweep, tmp_path: Path) -> None:
+    model = tmp_path / "model"
+    model.mkdir()
+    (model / "config.json").write_text("{}")
+    (model / "model.safetensors").write_text("one")
+    train(make_sweep("peft.r=2,4", f"model.path={model}"), 2)
+    again = ("peft.r=2,4,8", f"model.path={model}", "plan=true")
+    assert plan_runs(make_sweep(*again)).count(Fate.REUSED) == 2
+    (model / "model.safetensors").write_text("other")
+    assert plan_runs(make_sweep(*again)).count(Fate.REUSED) == 0
+
+
 def test_runs_on_other_data_are_not(make_sweep: MakeSweep, tmp_path: Path) -> None:
     train(make_sweep("peft.r=2,4"), 2)
     with (tmp_path / "train.tsv").open("a", encoding="utf-8") as file:

@@ -9,8 +9,10 @@ from typing import Any, cast
 
 import pytest
 
-from sweeper.config import RunConfig
+from sweeper.checks import ConfigError
+from sweeper.config import RunConfig, TaskConfig
 from sweeper.launch.runs import Runs, display_name
+from sweeper.search.data import DataCheck
 from tasks import sources
 
 
@@ -36,6 +38,24 @@ def test_prompts_that_read_other_columns_read_other_data(config: RunConfig) -> N
         source = sources.resolve(asked.task, asked.data_dir, embedded_model=False)
         assert runs.data(asked).digest == sources.load(source, asked.task).digest
     assert len(runs._data) == 2, "the rows of the same columns are read once"
+
+
+def test_a_prompt_that_reads_the_same_columns_counts_no_rows_again(
+    config: RunConfig, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    counted, count_rows = [], sources.count_rows
+
+    def count(source: sources.DataSource, task: TaskConfig) -> dict[str, int] | None:
+        counted.append(task)
+        return count_rows(source, task)
+
+    monkeypatch.setattr(sources, "count_rows", count)
+    check = DataCheck()
+    for prompt in ("{review}", "{review}!", "{title} {review}", "{title}: {review}"):
+        check.check(asking(config, prompt))
+    assert len(counted) == 2
+    with pytest.raises(ConfigError, match="has no column 'author'"):
+        check.check(asking(config, "{author} {review}"))
 
 
 def test_a_run_is_called_by_what_its_id_does_not_say() -> None:

@@ -78,6 +78,25 @@ def test_the_code_version_changes_with_the_libraries(sources: Path, monkeypatch:
     assert version_of(sources) != before
 
 
+@pytest.mark.parametrize("package", ["sacrebleu", "nltk", "rouge-score"])
+def test_scores_of_text_hang_on_libraries_that_may_be_absent(
+    sources: Path, monkeypatch: pytest.MonkeyPatch, package: str
+) -> None:
+    installed = {"torch": "1.0"}
+
+    def version(name: str) -> str:
+        if name not in installed:
+            raise provenance.metadata.PackageNotFoundError(name)
+        return installed[name]
+
+    monkeypatch.setattr(provenance.metadata, "version", version)
+    versions = {version_of(sources)}
+    for installed[package] in ("1.0", "2.0"):
+        versions.add(version_of(sources))
+    assert len(versions) == 3
+    assert provenance.package_versions()[package] == "2.0"
+
+
 def test_every_source_that_is_named_is_there() -> None:
     assert all(list(REPOSITORY.glob(pattern)) for pattern in SOURCES)
     assert code_state()["version"] == version_of(REPOSITORY)

@@ -6,10 +6,10 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sweeper.training.packing import WIDTH_STEP, Item, Read, assign_rows, pack, shared_prefix, stack, visible
+from sweeper.training.packing import WIDTH_STEP, Item, assign_rows, pack, shared_prefix, stack, visible
 
 tokens = st.lists(st.integers(1, 9), min_size=1, max_size=8)
-items = st.lists(st.builds(lambda t: Item(t, reads=[Read(len(t) - 1, 3, 0)]), tokens), min_size=1, max_size=12)
+items = st.lists(st.builds(Item, tokens), min_size=1, max_size=12)
 prefixes = st.lists(st.integers(10, 19), max_size=4)
 
 
