@@ -56,8 +56,8 @@ def _split(split: str, runs: Sequence[Run]) -> str:
     if split != TEST:
         return {"eval": "the selection split, by which checkpoints and hyperparameters are chosen",
                 "fit": "the training rows themselves"}[split]  # fmt: skip
-    sizes = sorted({int(run.metrics[TEST_EXAMPLES]) for run in runs if TEST_EXAMPLES in run.metrics})
-    return "the test split" + (f", {' or '.join(f'{size:,}' for size in sizes)} rows" if sizes else "")
+    sizes = sorted({run.metrics[TEST_EXAMPLES] for run in runs if TEST_EXAMPLES in run.metrics})
+    return "the test split" + (f", {' or '.join(f'{size:,.0f}' for size in sizes)} rows" if sizes else "")
 
 
 def _conventions(runs: Sequence[Run], columns: Sequence[Column]) -> list[str]:

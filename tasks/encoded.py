@@ -11,7 +11,7 @@ from sweeper.config import PromptStyle
 @dataclass(frozen=True)
 class Limits:
     max_length: int  # tokens of one example, its answer included; of one block of running text
-    too_long: str = "error"  # or "truncate": the text loses its end, the template and the answer nothing
+    too_long: str = "error"  # or "truncate": the text loses its end, an answer at most what could never be written
     style: PromptStyle = PromptStyle.AUTO
     max_new_tokens: int = 10
 
@@ -25,7 +25,7 @@ class EncodedExample:
     candidates: Sequence[Sequence[int]] = ()  # answers whose likelihood is measured, without the end-of-sequence token
     references: tuple[str, ...] = ()  # accepted answers of a question; empty where it has none
     question: str = ""  # as a person asked it
-    num_characters: int = 0  # of a block of running text
+    block: str = ""  # of running text, as it stands there
 
 
 @dataclass(frozen=True)

@@ -43,10 +43,11 @@ class Prediction:
     log_likelihoods: tuple[float, ...] = ()  # nats, one per candidate answer of the example, or per label of a head
     gold: int | None = None  # label index; None where it is not known, or the task has no labels
     predicted: int | None = None  # label index; None for an irregular output, and where the task has no labels
+    span: str | None = None  # what a span head would cut out if it had to: `text` is empty where it declines
     references: tuple[str, ...] = ()  # accepted answers of a question; empty where it has none
     question: str = ""  # as a person asked it
     num_tokens: int = 0  # of the first candidate
-    num_characters: int = 0  # of a block of running text
+    block: str = ""  # of running text, as it stands there
 
 
 class Task(Protocol):
