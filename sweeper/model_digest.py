@@ -1,14 +1,17 @@
 """What tells a local model folder from another of the same place: sixty-four hex digits over its deciding files.
 
 A model of the hub has its revision, and the embedded one, too. Reads the weights' bytes, never a tensor: one or two
-gigabytes a second, once a process unless a file changes.
+gigabytes a second. What a large file had is kept in the user's cache folder for as long as its size and time stay.
 """
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import hashlib
 import json
+import os
+import sys
 from collections.abc import Iterator
 from functools import cache
 from pathlib import Path
@@ -18,13 +21,13 @@ from sweeper.config import Architecture, ModelConfig, RunConfig
 
 KEY = "model.digest"
 WEIGHTS = "*.safetensors"
-# What Transformers reads beside the weights; a licence or a log decides nothing.
-FILES = (
-    "config.json", "generation_config.json", "model.safetensors.index.json",
-    "tokenizer.json", "tokenizer_config.json", "tokenizer.model", "special_tokens_map.json", "added_tokens.json",
-    "vocab.json", "vocab.txt", "merges.txt", "spiece.model", "sentencepiece.bpe.model",
-    "chat_template.jinja", "chat_template.json",
+# What Transformers reads beside the weights: configs, tokenizers, templates. A licence or a log decides nothing.
+KINDS = frozenset({".json", ".model", ".txt", ".jinja", ".bpe", ".tiktoken"})
+NOT_DECIDING = (
+    "license", "licence", "notice", "readme", "use_policy", "requirements", "trainer_state", "training_args",
+    "all_results", "eval_results", "train_results",
 )  # fmt: skip
+LARGE = 2**28  # bytes, from which on a digest is worth keeping
 
 
 def with_digest(config: RunConfig) -> RunConfig:
@@ -38,6 +41,7 @@ def with_digest(config: RunConfig) -> RunConfig:
 
 def check(model: ModelConfig) -> None:
     """Raises ConfigError where the weights are others than those of a run with this config."""
+    model.validate()  # a folder that is gone has no weights, rather than other ones
     if model.digest is not None and (found := digest_of(model)) != model.digest:
         place = folder_of(model) or model.hub_id
         raise ConfigError("model.path", place, f"its weights or its tokenizer are others ({str(found)[:12]}) than the "
@@ -68,7 +72,9 @@ def folder_of(model: ModelConfig) -> Path | None:
 
 def _deciding(folder: Path) -> Iterator[Path]:
     yield from sorted(folder.glob(WEIGHTS))
-    yield from (folder / name for name in FILES if (folder / name).is_file())
+    for path in sorted(folder.iterdir()):
+        if path.suffix in KINDS and not path.name.lower().startswith(NOT_DECIDING) and path.is_file():
+            yield path
 
 
 def _stamp(path: Path) -> tuple[int, int]:
@@ -79,5 +85,38 @@ def _stamp(path: Path) -> tuple[int, int]:
 @cache
 def _file_digest(path: Path, size: int, modified_ns: int) -> str:
     """Read anew where the file is of another size or time."""
+    if size < LARGE:
+        return _read(path)
+    key, known = f"{path.resolve()} {size} {modified_ns}", _known()
+    if key not in known:
+        print(f"reading {path} once ({size / 1e9:.1f} GB), to tell its weights from others", file=sys.stderr)
+        known[key] = _read(path)
+        _keep(known)
+    return known[key]
+
+
+def _read(path: Path) -> str:
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def _cache() -> Path:
+    return Path(os.environ.get("XDG_CACHE_HOME", Path.home() / ".cache")) / "sweeper" / "model_digests.json"
+
+
+def _known() -> dict[str, str]:
+    """By path, size and time; nothing where the cache is not there or damaged: it saves time, and no more."""
+    try:
+        known = json.loads(_cache().read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return {}
+    return known if isinstance(known, dict) else {}
+
+
+def _keep(known: dict[str, str]) -> None:
+    path = _cache()
+    with contextlib.suppress(OSError):  # a home that cannot be written: it is read again next time
+        path.parent.mkdir(parents=True, exist_ok=True)
+        scratch = path.with_suffix(f".{os.getpid()}")
+        scratch.write_text(json.dumps(known), encoding="utf-8")
+        os.replace(scratch, path)

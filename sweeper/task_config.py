@@ -37,7 +37,7 @@ class DataConfig:
     label: str = "label"  # column of the label, or of a question's accepted answers
     id: str | None = None  # column of the rows' own names; null: rows are numbered
     rows: Any = FULL  # of a source with one file: so many, stratified, before they are split
-    rows_per_label: int | None = None  # instead of `rows`: so many of every label, each text of them once
+    rows_per_label: int | None = None  # instead of `rows`: so many of every label, of texts that occur once
     test_share: float | None = None  # of the one file `train`, held out as the test split; null: there is a test file
     split_by: str | None = None  # column whose equal values stay on one side of every split, such as an article's title
 
@@ -93,7 +93,7 @@ class TaskConfig:
     score_train: bool = False  # measures the training rows as well, under fit/, whenever the selection split is
     subset_seed: int = 0  # freezes the splits, apart from the run's own seed
     max_length: int = 256  # tokens of one example, its prompt and answer together; of one block of running text
-    too_long: str = "error"  # error | truncate (the text loses its end; counted in data/truncated)
+    too_long: str = "error"  # error | truncate (the text, or a question's answer, loses its end: data/truncated)
     max_new_tokens: int = 10  # of a generated answer, or of one that a head cuts out
 
     def validate(self) -> None:

@@ -65,6 +65,9 @@ def encode(task: Labelled, rows: pd.DataFrame, tokenizer: Any, limits: Limits) -
     eos = check_tokenizer(max_length, tokenizer)
     render = renderer(tokenizer, limits.style)
     edge = boundary(task, tokenizer, render)
+    if (longest := max(map(len, edge.answers))) > limits.max_new_tokens:
+        raise ConfigError("task.max_new_tokens", limits.max_new_tokens, f"a label's answer has {longest} tokens",
+                          "raise it: what is longer could never be written")  # fmt: skip
     prompts = PromptTokens(task, tokenizer, render, edge.overlap)
     ids, truncated = prompts.within(rows, max_length, edge.reserved, limits.too_long)
     answers = [list(answer) for answer in edge.answers]
@@ -80,7 +83,7 @@ def encode_texts(task: Labelled, rows: pd.DataFrame, tokenizer: Any, limits: Lim
     max_length, too_long = limits.max_length, limits.too_long
     check_max_length(max_length, tokenizer)
     texts = task.texts(rows)
-    ids: list[list[int]] = tokenizer(texts, **IDS_ONLY)["input_ids"] if texts else []
+    ids = token_ids(texts, tokenizer, special=True)
     long = [number for number, tokens in enumerate(ids) if len(tokens) > max_length]
     if long and too_long == "error":
         raise too_long_error(rows[ID].iloc[long[0]], len(ids[long[0]]), max_length, len(long))
@@ -235,11 +238,11 @@ class PromptTokens:
         return shorter
 
 
-def token_ids(texts: Sequence[str], tokenizer: Any) -> list[list[int]]:
+def token_ids(texts: Sequence[str], tokenizer: Any, *, special: bool = False) -> list[list[int]]:
     ids: list[list[int]] = []
     shared: dict[int, int] = {}  # a tokenizer makes a new number for every token: 28 bytes beside the list's 8
     for first in range(0, len(texts), BATCH):
-        found = tokenizer(list(texts[first : first + BATCH]), add_special_tokens=False, **IDS_ONLY)["input_ids"]
+        found = tokenizer(list(texts[first : first + BATCH]), add_special_tokens=special, **IDS_ONLY)["input_ids"]
         ids += [[shared.setdefault(token, token) for token in tokens] for tokens in found]
     return ids
 

@@ -59,6 +59,8 @@ class QuestionAnsweringTask:
         self._check_no_answer(candidates, tokenizer, limits.max_new_tokens)
         whole = list(map(len, ids))
         ids, _ = prompts.cut(rows, ids, limits.max_length, limits.max_new_tokens + 1, limits.too_long)
+        references = _references(rows)
+        self._check_references(rows, references)
         answers = [[*own[0], eos] for own in candidates] if ANSWERS in rows else [[] for _ in ids]
         rooms = [limits.max_length - len(prompt) for prompt in ids]
         long = [number for number, room in enumerate(rooms) if len(answers[number]) > room]
@@ -70,7 +72,7 @@ class QuestionAnsweringTask:
         examples = [
             EncodedExample(name, prompt, answer[:room], None, [tokens[:room] for tokens in own], accepted, question)
             for name, prompt, answer, room, own, accepted, question in zip(
-                rows[ID].tolist(), ids, answers, rooms, candidates, _references(rows),
+                rows[ID].tolist(), ids, answers, rooms, candidates, references,
                 rows[self.question_column].tolist(), strict=True,
             )
         ]  # fmt: skip
@@ -167,6 +169,14 @@ class QuestionAnsweringTask:
         if len(tokens) > max_new_tokens:
             rule = f"the no-answer form {self.no_answer!r} has {len(tokens)} tokens"
             raise ConfigError("task.max_new_tokens", max_new_tokens, rule, "raise it, or choose a shorter form")
+
+    def _check_references(self, rows: pd.DataFrame, references: Sequence[Sequence[str]]) -> None:
+        """An answer that reads as the no-answer form could never be counted right."""
+        refused = {text for text in {text for own in references for text in own} if self._declines(text)}
+        if refused:
+            where = next(number for number, own in enumerate(references) if refused & set(own))
+            rule = f"{rows[ID].iloc[where]} has it as an accepted answer ({min(refused & set(references[where]))!r})"
+            raise ConfigError("task.prompt.no_answer", self.no_answer, rule, "choose another form")
 
     def _inside(self, written: str) -> str:
         """What the template of an answer was filled with."""

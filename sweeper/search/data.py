@@ -1,7 +1,7 @@
 """Whether the data of a planned run is there and large enough, known before anything heavy is imported.
 
 Reads names, headers and row counts only; rows are read by the tasks, which are asked where a column of the data
-decides how many there are (`task.data.split_by`).
+decides how many there are (`task.data.split_by`, `task.data.rows_per_label`).
 """
 
 from __future__ import annotations

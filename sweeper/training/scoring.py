@@ -35,7 +35,10 @@ def scoring_item(example: EncodedExample, prefix: Sequence[int]) -> Item:
 
 @dataclass
 class _Questions:
-    """What is asked of N reads: whether the one at `before` predicts `target`, a token of candidate `owner`."""
+    """What is asked of N reads: whether the one at `before` predicts `target`, a token of candidate `owner`.
+
+    The reads come as `packing.Item.reads` has them: of each example the prompt's end, then every candidate's tokens.
+    """
 
     before: list[int] = field(default_factory=list)
     target: list[int] = field(default_factory=list)

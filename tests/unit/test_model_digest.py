@@ -97,3 +97,28 @@ def test_other_weights_than_a_runs_are_refused(folder: Path) -> None:
     (folder / "model-00001-of-00002.safetensors").write_text("others")
     with pytest.raises(ConfigError, match=r"its weights or its tokenizer are others \(\w{12}\) than the run had"):
         check(model)
+
+
+def test_what_a_large_file_had_is_kept_from_command_to_command(
+    folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    monkeypatch.setattr(model_digest, "LARGE", 25)
+    before = digest(folder)
+    assert capsys.readouterr().err.count("reading ") == 2  # the shards; what is small is read in no time
+    model_digest._file_digest.cache_clear()
+    assert digest(folder) == before
+    assert not capsys.readouterr().err
+    (tmp_path / "cache" / "sweeper" / "model_digests.json").write_text("{")  # damaged: read again
+    model_digest._file_digest.cache_clear()
+    assert digest(folder) == before
+    assert capsys.readouterr().err.count("reading ") == 2
+
+
+def test_a_folder_that_is_gone_is_no_other_model(folder: Path) -> None:
+    model = ModelConfig(path=str(folder), digest=digest(folder))
+    check(model)
+    for file in folder.iterdir():
+        file.unlink()
+    with pytest.raises(ConfigError, match=r"no config\.json in this folder"):
+        check(model)

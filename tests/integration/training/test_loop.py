@@ -294,6 +294,13 @@ def test_an_encoder_trains_its_head(make_config: MakeConfig, tmp_path: Path) -> 
     train_folders([folder])
     assert folder.summary()["train/loss_last"] < folder.summary()["train/loss_first"]
     assert (folder.artifacts / "model" / "model.safetensors").is_file()
+    # The trained checkpoint brings a head of its own: as it is, it answers as it did at the end of its training.
+    config.model.path, config.peft = str(folder.artifacts / "model"), {"name": "none", "method": "none"}
+    untuned = folder_of(config)
+    train_folders([untuned])
+    assert untuned.summary()["perf/trainable_parameters"] == 0
+    assert untuned.summary()["test/accuracy"] == folder.summary()["test/accuracy"]
+    assert untuned.summary()["test/loss"] == pytest.approx(folder.summary()["test/loss"], rel=1e-5)
 
 
 def test_one_worker_trains_full_weights_and_adapters_in_turn_with_one_base_in_memory(

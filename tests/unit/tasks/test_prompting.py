@@ -233,3 +233,9 @@ def test_token_ids_of_many_texts_are_those_of_each_and_one_object_each(monkeypat
     assert len({id(tokens[0]) for tokens in found}) == 1
     monkeypatch.setattr("tasks.prompting.BATCH", 2)
     assert token_ids(texts, known) == expected
+
+
+def test_a_label_that_generation_would_cut_is_an_error() -> None:
+    words = task(labels=["negative", "out of words"])
+    with pytest.raises(ConfigError, match=r"task.max_new_tokens=3: a label's answer has \d+ tokens; raise it"):
+        encode(words, rows("a"), tokenizer(), Limits(256, max_new_tokens=3))

@@ -115,6 +115,11 @@ def test_a_no_answer_form_that_the_model_cannot_write_is_an_error(tokenizer: Any
     assert encoded(config(no_answer="None"), rows([]), tokenizer).examples  # it writes "none", which is as good
 
 
+def test_an_accepted_answer_that_reads_as_the_no_answer_form_is_an_error(tokenizer: Any) -> None:
+    with pytest.raises(ConfigError, match=r"task\.prompt\.no_answer=france: .* as an accepted answer \('France'\)"):
+        encoded(config(no_answer="france"), rows(["France"]), tokenizer)
+
+
 def test_a_no_answer_form_that_is_longer_than_what_is_written_is_an_error(tokenizer: Any) -> None:
     form = " ".join(["region"] * 11)
     with pytest.raises(ConfigError, match=r"task\.max_new_tokens=10: the no-answer form 'region .*' has 11 tokens"):
