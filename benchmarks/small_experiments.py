@@ -46,7 +46,11 @@ def main() -> int:
 
 def runs(name: str, folder: str) -> bool:
     """Whether all its commands ended well; those after the first that does not are left out."""
-    return all(python(command) == 0 for command in commands(name, folder))
+    try:
+        return all(python(command) == 0 for command in commands(name, folder))
+    except subprocess.CalledProcessError as error:
+        print(error.stderr, file=sys.stderr)
+        return False
 
 
 def commands(name: str, folder: str) -> Iterator[Sequence[str]]:

@@ -22,10 +22,12 @@ TITLES = ("Antenna_(radio)", "Capacitor", "Electric_motor", "Energy", "Hydrogen"
 
 
 def main() -> None:
-    folder, source = Path(sys.argv[1]), Path(os.environ["SWEEPER_DATA"])
-    path = files.find(source, ["squad/train-v1.1.json"])
+    if len(sys.argv) != 2:
+        raise SystemExit(__doc__)
+    folder, source = Path(sys.argv[1]), os.environ.get("SWEEPER_DATA", "")
+    path = files.find(Path(source), ["squad/train-v1.1.json"])
     if path is None:
-        raise SystemExit(f"squad/train-v1.1.json is not in {source} (SWEEPER_DATA)")
+        raise SystemExit(f"SWEEPER_DATA={source}: squad/train-v1.1.json is not in that folder")
     rows = files.read(path, "SWEEPER_DATA")
     rows = rows[rows["title"].isin(TITLES)]
     (folder / "texts").mkdir(parents=True, exist_ok=True)

@@ -24,6 +24,10 @@ from tasks.near_duplicates import near_duplicates
 from tasks.whole_groups import some_groups
 
 MANIFEST, ASIDE = "manifest.json", "set_aside.jsonl"
+NOTES = {  # of a side that has no rows, and so no file
+    TRAIN: "no train.parquet: a task needs other documents",
+    TEST: "no test.parquet: a task needs task.data.test_share, or other documents",
+}
 
 
 @dataclass(frozen=True)
@@ -75,6 +79,10 @@ class Content(Generic[RowT]):
     def of(self, side: str) -> list[RowT]:
         return [row for row, own in zip(self.rows, self.sides, strict=True) if own == side]
 
+    def missing(self) -> str:
+        """The first side without a row; nothing where both have some."""
+        return next((side for side in (TRAIN, TEST) if not self.of(side)), "")
+
 
 @dataclass(frozen=True)
 class DocumentSet:
@@ -106,12 +114,12 @@ class DocumentSet:
         there; the split of the rest is chosen here.
 
         Raises:
-            ConfigError: no split of the wanted share can be made.
+            ConfigError: no split of the wanted share can be made, or the side of a row about the other set is unknown.
         """
         repeated = near_duplicates([key(row) for row in rows], self.settings.near_duplicate)
         aside = [*aside, *(_repeat(rows[number], key(rows[number]), rows[kept]) for number, kept in repeated.items())]
         kept = [row for number, row in enumerate(rows) if number not in repeated]
-        named = [follows.side(row) if follows else None for row in kept]
+        named = [_side(row, key(row), follows) if follows else None for row in kept]
         rest = [row for row, side in zip(kept, named, strict=True) if side is None]
         parts = self._parts(rest, must_split=len(rest) == len(kept))
         sides = [side or parts.side(row) or TRAIN for row, side in zip(kept, named, strict=True)]
@@ -157,6 +165,8 @@ class DocumentSet:
         }
         if content.unnamed is not None:
             manifest["rows_about_none_of_the_text"] = content.unnamed  # `parts` are theirs
+        if missing := content.missing():
+            manifest["note"] = NOTES[missing]
         scratch = self.folder / f".{MANIFEST}.partial"
         scratch.write_text(f"{json.dumps(manifest, indent=1, ensure_ascii=False)}\n", encoding="utf-8")
         os.replace(scratch, self.folder / MANIFEST)
@@ -169,8 +179,9 @@ class DocumentSet:
         if content.unnamed is not None:
             own = f"; {content.unnamed:,} rows are about none of its parts, {units} of theirs held out"
             how = "as the text is split" + own * bool(content.unnamed)
+        note = f"; {NOTES[missing]}" if (missing := content.missing()) else ""
         return (f"{self.folder}: {len(content.of(TRAIN)):,} rows to train on, {len(content.of(TEST)):,} to test on "
-                f"({how}); set aside: {lost}")  # fmt: skip
+                f"({how}); set aside: {lost}{note}")  # fmt: skip
 
 
 def read_manifest(folder: Path) -> dict[str, Any] | None:
@@ -199,6 +210,20 @@ def difference(theirs: Mapping[str, Any], ours: Mapping[str, Any]) -> str:
         if theirs.get(key) != ours.get(key):
             return f"{key}={theirs.get(key)}, now {ours.get(key)}"
     return ""
+
+
+def _side(row: Row, text: str, follows: Parts) -> str | None:
+    """On which the other set has what the row is about; None where it is about none of its documents.
+
+    Raises:
+        ConfigError: it has the document on both sides, and not the row's section.
+    """
+    side = follows.side(row)
+    if side is None and row.document in follows.divided:
+        raise ConfigError("section", row.section, f"the text holds sections of {row.document} out, and this is none of "
+                          f"them: the side of the row {text!r} is unknown", "name the row's page or part in the column "
+                          "section, or build the text with split=document")  # fmt: skip
+    return side
 
 
 def _reasons(content: Content[Any]) -> dict[str, int]:

@@ -7,6 +7,7 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from collections.abc import Set as AbstractSet
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any, Protocol
 
 from sweeper.checks import ConfigError
@@ -45,14 +46,21 @@ class Parts:
         name = getattr(row, self.unit)
         return TEST if name in self.test else TRAIN if name in self.train else None
 
+    @cached_property
+    def divided(self) -> AbstractSet[str]:
+        """The documents whose sections may be on different sides; none where documents stay whole."""
+        if self.unit == DOCUMENT:
+            return frozenset()
+        return frozenset(section.rpartition(", ")[0] for section in self.train | self.test)  # see `Chunk.section`
 
-def unit_of_split(documents: Sequence[str], share: float, asked: str) -> str:
+
+def unit_of_split(documents: Sequence[str], share: float, wanted: str) -> str:
     """What stays whole, from each row's document: `auto` is the document, unless one is larger than the share.
 
     Such a document, a book among papers or the only one there is, would be all in training or all in the test.
     """
-    if asked != AUTO:
-        return asked
+    if wanted != AUTO:
+        return wanted
     largest = max(Counter(documents).values(), default=0)
     return SECTION if largest > share * len(documents) else DOCUMENT
 

@@ -29,6 +29,7 @@ max_new_tokens   of one answer of the writer (512)
 `import` takes ready pairs, CSV with the columns question and answer (and maybe context, document, section), with `out`,
 `near_duplicate`, `test_share`, `split` and `seed` as above. Where `out` holds a text/ already, questions about its
 documents (or sections, where those are held out) are on the same side as the text; the others are split by themselves.
+Where sections are held out, a question about one of the documents must name its section ("page 3", "part 12").
 
 Results, as conf/task/domain_text.yaml and domain_qa.yaml read them: text/train.parquet and text/test.parquet (text,
 document, section), pairs/train.parquet and pairs/test.parquet (question, context, answers, document, section), and in
@@ -44,13 +45,14 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from sweeper import arguments, mini
 from sweeper.__main__ import in_one_line, open_hydra
 from sweeper.arguments import whole_number
 from sweeper.checks import ConfigError, one_of
-from sweeper.config import Architecture, ModelConfig, RunConfig
+from sweeper.config import Architecture, ModelConfig, RunConfig, flatten
+from sweeper.model_digest import with_digest
 from sweeper.search import model_files
 from sweeper.search.command import CONFIG_NAME
 from sweeper.search.compose import Composer
@@ -108,29 +110,35 @@ def build(given: Mapping[str, str]) -> None:
     tokenizer = tokenizer_of(composed(given, "model").model)
     writing = Writing.of(given) if "writer" in given else None
     text_words = {key: value for key, value in given.items() if key not in WRITER}
-    text, asked = DocumentSet(out / "text", settings, text_words), DocumentSet(out / "pairs", settings, given)
-    (asked if writing else text).check_free()
+    text, pairs_set = DocumentSet(out / "text", settings, text_words), DocumentSet(out / "pairs", settings, given)
+    (pairs_set if writing else text).check_free()
     sources = Sources(*find(given["input"].split(","), Path(given["arxiv"])))
     is_finished = text.is_finished(sources)
     documents, unread = read_all(sources.files)
     found = text.content(list(chunks(documents, tokenizer, tokens=tokens, overlap=overlap)),
                          lambda chunk: chunk.text, unread)  # fmt: skip
-    answers = Answers.begun(writing, found.rows, asked.folder) if writing else None
+    answers = Answers.begun(writing, found.rows, pairs_set.folder) if writing else None
     if not is_finished:
         text.write(found, sources)
     if answers:
-        pairs, malformed = answers.asked()
-        asked.write(asked.content(pairs, lambda pair: pair.question, malformed, parts_of(text.folder)), sources)
+        pairs, malformed = answers.all_pairs()
+        content = pairs_set.content(pairs, lambda pair: pair.question, malformed, parts_of(text.folder))
+        pairs_set.write(content, sources)
         answers.journal.delete()
 
 
 def import_pairs(given: Mapping[str, str]) -> None:
     path, out = Path(given["pairs"]), Path(given["out"])
-    asked = DocumentSet(out / "pairs", settings_of(given), given)
-    asked.check_free()
+    pairs_set = DocumentSet(out / "pairs", settings_of(given), given)
+    pairs_set.check_free()
     follows = parts_of(out / "text")
     pairs, aside = read_pairs(path)
-    asked.write(asked.content(pairs, lambda pair: pair.question, aside, follows), Sources([path]))
+    content = pairs_set.content(pairs, lambda pair: pair.question, aside, follows)
+    if missing := content.missing():
+        raise ConfigError("pairs", path, f"none of its {len(content.rows):,} pairs is for the {missing} split",
+                          "add pairs about documents that the text has on that side (its manifest.json names them), or "
+                          "about others, or give an out= that holds no text")  # fmt: skip
+    pairs_set.write(content, Sources([path]))
 
 
 def settings_of(given: Mapping[str, str]) -> Settings:
@@ -174,6 +182,11 @@ class Writing:
         return cls(config, words, whole_number(given, "pairs_per_chunk", 1), whole_number(given, "retries", 0),
                    whole_number(given, "max_new_tokens", 1))  # fmt: skip
 
+    def identity(self) -> dict[str, Any]:
+        """What decides the answers beside the prompts. Reads the files of the weights, which can take seconds."""
+        plain = with_digest(self.config).to_dict()
+        return {**self.words, **flatten({key: plain[key] for key in ("model", "peft")})}
+
     def writer(self, found: Sequence[Chunk]) -> Writer:
         """With the model loaded. Raises ConfigError where that cannot be, or where it cannot read every chunk."""
         logging.getLogger("bitsandbytes").setLevel(logging.ERROR)  # it tells of kernels that it does without
@@ -195,27 +208,35 @@ class Writing:
 
 @dataclass
 class Answers:
-    """What is asked about all chunks, portion by portion; those that an earlier command was given stay."""
+    """The writer's answers about all chunks of a text.
+
+    Chunks are given to the writer in portions. Each answered portion is kept in the journal at once, so that the same
+    command, given again after a stop, begins after the last of them.
+    """
 
     writing: Writing
-    found: Sequence[Chunk]
+    chunks: Sequence[Chunk]
     journal: PairJournal
-    done: list[Portion]
-    writer: Writer | None  # None where nothing is left to ask
+    done: list[Portion]  # in the order of the chunks
+    writer: Writer | None  # None where the journal has the answers about every chunk
 
     @classmethod
-    def begun(cls, writing: Writing, found: Sequence[Chunk], folder: Path) -> Answers:
-        """With the writer loaded. Raises ConfigError where that cannot be, or the answers there are to others."""
-        journal = PairJournal.of(folder / "pairs.jsonl.partial", writing.words, found, writing.count)
-        done = journal.portions()
-        left = found[sum(portion.chunks for portion in done) :]
-        return cls(writing, found, journal, done, writing.writer(left) if left else None)
+    def begun(cls, writing: Writing, chunks: Sequence[Chunk], folder: Path) -> Answers:
+        """With what an earlier command left in the folder, and the writer loaded for the rest.
 
-    def asked(self) -> tuple[list[Pair], list[SetAside]]:
-        """Every chunk's pairs, and the answers that stayed malformed."""
+        Raises:
+            ConfigError: that was left by another writer or is about other chunks, or the writer cannot be loaded.
+        """
+        journal = PairJournal.of(folder / "pairs.jsonl.partial", writing.identity(), chunks, writing.count)
+        done = journal.portions()
+        left = chunks[sum(portion.chunks for portion in done) :]
+        return cls(writing, chunks, journal, done, writing.writer(left) if left else None)
+
+    def all_pairs(self) -> tuple[list[Pair], list[SetAside]]:
+        """Of every chunk, once the writer has answered about the rest; and the answers that stayed malformed."""
         if self.done:
             print(f"goes on: {self._progress()}")
-        while self.writer and (left := self.found[self._asked() :]):
+        while self.writer and (left := self.chunks[self._num_done() :]):
             self.done.append(self.writing.ask(left[:PORTION], self.writer))
             self.journal.add(self.done[-1])
             print(self._progress(), flush=True)
@@ -224,10 +245,11 @@ class Answers:
 
     def _progress(self) -> str:
         pairs, lost = (sum(len(getattr(own, kind)) for own in self.done) for kind in ("pairs", "aside"))
-        return f"{self._asked():,} of {len(self.found):,} chunks asked: {pairs:,} pairs, {lost:,} answers set aside"
+        return f"{self._num_done():,} of {len(self.chunks):,} chunks asked: {pairs:,} pairs, {lost:,} answers set aside"
 
-    def _asked(self) -> int:
-        return sum(own.chunks for own in self.done)
+    def _num_done(self) -> int:
+        """Chunks that the writer has answered about."""
+        return sum(portion.chunks for portion in self.done)
 
 
 def composed(given: Mapping[str, str], role: str) -> RunConfig:

@@ -1,7 +1,7 @@
 """What a chat model has written so far, so that a build which stopped goes on where it was.
 
-A JSON line that says what was asked, and one for each portion of chunks that is done. A line that a crash cut off is
-none: its portion is asked again.
+Its first line is the header: what decides the answers. Every other line is a portion of chunks that is done. A last
+line that a crash cut off is none: its portion is asked again.
 """
 
 from __future__ import annotations
@@ -30,31 +30,36 @@ class Portion:
 @dataclass(frozen=True)
 class PairJournal:
     path: Path
-    asked: Mapping[str, Any]
+    header: Mapping[str, Any]  # plain JSON values
 
     @classmethod
-    def of(cls, path: Path, words: Mapping[str, str], found: Sequence[Chunk], count: int) -> PairJournal:
-        """`words` decide the answers, as the prompts do."""
+    def of(cls, path: Path, writer: Mapping[str, Any], found: Sequence[Chunk], count: int) -> PairJournal:
+        """`writer` is what decides its answers beside the prompts: the command's words, the model and its weights."""
         places = [[prompt(chunk, count).user, chunk.document, chunk.section] for chunk in found]
-        return cls(path, {**words, "texts": hashlib.sha256(json.dumps(places).encode()).hexdigest()})
+        return cls(path, {**writer, "texts": hashlib.sha256(json.dumps(places).encode()).hexdigest()})
 
     def portions(self) -> list[Portion]:
-        """Those that are done; what a crash cut off is deleted. Raises ConfigError where others were asked for."""
+        """Those that are done; what a crash cut off is deleted.
+
+        Raises:
+            ConfigError: the header is another one, or a whole line cannot be read.
+        """
         if not self.path.exists():
             return []
-        lines = [line for line in self.path.read_bytes().splitlines(keepends=True) if line.endswith(b"\n")]
-        os.truncate(self.path, sum(map(len, lines)))
-        if not lines:
-            return []
-        if changed := difference(json.loads(lines[0]), self.asked):
+        content = self.path.read_bytes()
+        whole = content[: content.rfind(b"\n") + 1]
+        lines = [self._read(line, number) for number, line in enumerate(whole.split(b"\n")[:-1], start=1)]
+        if lines and (changed := difference(lines[0], self.header)):
             raise ConfigError("out", self.path, f"was begun with {changed}", "give the same again, or delete it")
-        return [_portion(json.loads(line)) for line in lines[1:]]
+        done = [self._portion(line, number) for number, line in enumerate(lines[1:], start=2)]
+        os.truncate(self.path, len(whole))
+        return done
 
     def add(self, portion: Portion) -> None:
         self.path.parent.mkdir(parents=True, exist_ok=True)
         with self.path.open("a", encoding="utf-8") as file:
             if not file.tell():
-                print(json.dumps(self.asked), file=file)
+                print(json.dumps(self.header), file=file)
             print(json.dumps(asdict(portion)), file=file)
             file.flush()
             os.fsync(file.fileno())
@@ -62,7 +67,23 @@ class PairJournal:
     def delete(self) -> None:
         self.path.unlink(missing_ok=True)
 
+    def _read(self, line: bytes, number: int) -> dict[str, Any]:
+        try:
+            plain = json.loads(line)
+        except ValueError:
+            raise self._damaged(number) from None
+        if not isinstance(plain, dict):
+            raise self._damaged(number)
+        return plain
 
-def _portion(plain: Mapping[str, Any]) -> Portion:
-    pairs, aside = plain["pairs"], plain["aside"]
-    return Portion(plain["chunks"], [Pair(**pair) for pair in pairs], [SetAside(**lost) for lost in aside])
+    def _portion(self, plain: Mapping[str, Any], number: int) -> Portion:
+        try:
+            pairs, aside = plain["pairs"], plain["aside"]
+            return Portion(int(plain["chunks"]), [Pair(**pair) for pair in pairs], [SetAside(**lost) for lost in aside])
+        except (KeyError, TypeError, ValueError):
+            raise self._damaged(number) from None
+
+    def _damaged(self, number: int) -> ConfigError:
+        """Portions are in the order of the chunks, so that none in the middle can be asked again by itself."""
+        fix = "delete it" if number == 1 else f"delete it from this line on (keep {number - 1})"
+        return ConfigError("out", self.path, f"line {number} is damaged", f"{fix}: what goes with it is asked again")

@@ -99,12 +99,12 @@ def test_no_further_unit_would_bring_the_held_out_ones_nearer_to_the_share_than_
 
 
 @pytest.mark.parametrize(
-    ("sizes", "asked", "unit"),
+    ("sizes", "wanted", "unit"),
     [((5, 5, 5, 5), "auto", "document"), ((40,), "auto", "section"), ((5, 5, 90), "auto", "section"),
      ((5, 5, 90), "document", "document"), ((5, 5, 5, 5), "section", "section")],
 )  # fmt: skip
-def test_a_document_larger_than_the_share_is_split_by_section(sizes: tuple[int, ...], asked: str, unit: str) -> None:
-    assert unit_of_split([chunk.document for chunk in rows(*sizes)], 0.25, asked) == unit
+def test_a_document_larger_than_the_share_is_split_by_section(sizes: tuple[int, ...], wanted: str, unit: str) -> None:
+    assert unit_of_split([chunk.document for chunk in rows(*sizes)], 0.25, wanted) == unit
 
 
 def test_a_share_that_no_part_is_small_enough_for_names_one_that_is() -> None:
@@ -165,6 +165,39 @@ def test_rows_about_none_of_the_parts_are_split_by_themselves(
     said = capsys.readouterr().out.splitlines()[1]
     sections = f"{held} section{'s' * (held != 1)}"
     assert f"(as the text is split; {unknown} rows are about none of its parts, {sections} of theirs held out)" in said
+
+
+def test_a_row_about_a_document_of_both_sides_must_name_a_section_of_it(tmp_path: Path) -> None:
+    parts = written(tmp_path / "text", rows(24))
+    assert parts.unit == "section"
+    lost = Chunk("Who saw it?", "d0", "d0, row 7")
+    refusal = (r"section=d0, row 7: the text holds sections of d0 out, and this is none of them: the side of the row "
+               r"'Who saw it\?' is unknown; name the row's page or part .* split=document")  # fmt: skip
+    with pytest.raises(ConfigError, match=refusal):
+        written(tmp_path / "pairs", [*rows(8), lost], follows=parts)
+    assert not (tmp_path / "pairs").exists()
+    written(tmp_path / "pairs", [*rows(8), *about("letters", 8)], follows=parts)
+    test = frames(tmp_path / "pairs")["test"]
+    assert set(test["section"][test["document"] == "d0"]) == parts.test
+
+
+@pytest.mark.parametrize(
+    ("side", "note"),
+    [("train", "no test.parquet: a task needs task.data.test_share, or other documents"),
+     ("test", "no train.parquet: a task needs other documents")],
+)  # fmt: skip
+def test_a_side_without_rows_is_told_and_recorded(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], side: str, note: str
+) -> None:
+    found = rows(6, 6, 6, 6)
+    parts = written(tmp_path / "text", found)
+    written(tmp_path / "pairs", [row for row in found if parts.side(row) == side], follows=parts)
+    assert [path.stem for path in (tmp_path / "pairs").glob("*.parquet")] == [side]
+    assert json.loads((tmp_path / "pairs" / "manifest.json").read_text("utf-8"))["note"] == note
+    text, pairs = capsys.readouterr().out.splitlines()
+    assert pairs.endswith(f"; {note}")
+    assert "parquet" not in text
+    assert "note" not in json.loads((tmp_path / "text" / "manifest.json").read_text("utf-8"))
 
 
 def test_a_split_that_no_manifest_names_cannot_be_followed(tmp_path: Path) -> None:

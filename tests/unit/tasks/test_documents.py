@@ -154,6 +154,52 @@ def test_a_build_that_stopped_goes_on_where_it_was(
 
 
 @pytest.mark.parametrize(
+    ("number", "line", "fix"),
+    [(1, "{", "delete it: what"), (1, "[]", "delete it: what"), (2, "\0\0\0", "delete it from this line on (keep 1): "),
+     (3, '{"chunks": 7}', "delete it from this line on (keep 2): "), (3, "{\xff", "delete it from this line on")],
+)  # fmt: skip
+def test_a_damaged_line_of_what_was_written_is_one_line(
+    folder: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], number: int, line: str, fix: str
+) -> None:
+    writes(monkeypatch, Stopping())
+    assert build(folder, "writer=mini") == 130
+    path = folder / "documents" / "pairs" / "pairs.jsonl.partial"
+    lines = path.read_bytes().splitlines()
+    lines[number - 1] = line.encode("latin-1")
+    damaged = b"".join(own + b"\n" for own in lines) + b"cut off"
+    path.write_bytes(damaged)
+    capsys.readouterr()
+    assert build(folder, "writer=mini") == 2
+    error = capsys.readouterr().err
+    assert error.startswith(f"error: out={path}: line {number} is damaged; {fix}")
+    assert error.count("\n") == 1
+    assert path.read_bytes() == damaged
+    path.write_bytes(b"".join(own + b"\n" for own in lines[: number - 1]))  # as the line says
+    writes(monkeypatch, writer := Counting())
+    assert build(folder, "writer=mini") == 0
+    texts = len(frame(folder, "text/train")) + len(frame(folder, "text/test"))
+    assert writer.asked == texts - 7 * max(0, number - 2)
+
+
+def test_a_build_that_stopped_does_not_go_on_with_other_weights(
+    folder: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    model = folder / "writer"
+    model.mkdir()
+    (model / "config.json").write_text('{"model_type": "llama"}')
+    (model / "model.safetensors").write_text("one")
+    words = ("writer=llama_2_7b_chat", f"writer.path={model}")
+    writes(monkeypatch, Stopping())
+    assert build(folder, *words) == 130
+    (model / "model.safetensors").write_text("other")
+    writes(monkeypatch, FakeWriter())
+    assert build(folder, *words) == 2
+    assert "pairs.jsonl.partial: was begun with model.digest=" in capsys.readouterr().err
+    (model / "model.safetensors").write_text("one")
+    assert build(folder, *words) == 0
+
+
+@pytest.mark.parametrize(
     ("words", "message"),
     [(["retries=2"], "pairs.jsonl.partial: was begun with retries=1, now 2; give the same again, or delete it"),
      (["retries=1", "writer.peft=qlora"], "was begun with writer.peft=none, now qlora"),
@@ -201,6 +247,75 @@ def test_imported_questions_are_on_the_side_of_their_text(folder: Path, capsys: 
         imported = frame(folder, f"pairs/{side}")["document"]
         assert sorted(set(imported) - {"pairs.csv"}) == sides[side]
         assert (imported == "pairs.csv").sum() == count
+
+
+def imported(folder: Path, *rows: str) -> int:
+    (folder / "pairs.csv").write_text("\n".join(["question,answer,document,section", *rows]))
+    return main(["import", f"pairs={folder / 'pairs.csv'}", f"out={folder / 'documents'}", "near_duplicate=0.99"])
+
+
+def test_imported_questions_about_a_document_of_both_sides_must_name_its_section(
+    folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert build(folder, "split=section") == 0
+    sides = {side: set(frame(folder, f"text/{side}")["section"]) for side in ("train", "test")}
+    places = [name.replace(", ", ",") for name in sides["train"] | sides["test"]]
+    rows = [f'"Who wrote {place}?",Somebody,{place}' for place in places]
+    assert imported(folder, *rows, "Whose book is it?,Mine,book0.txt,") == 2
+    error = capsys.readouterr().err
+    assert error.startswith(f"error: section=book0.txt, row {len(rows) + 1}: the text holds sections of book0.txt out")
+    assert "'Whose book is it?'" in error
+    assert error.count("\n") == 1
+    assert not (folder / "documents" / "pairs").exists()
+    assert imported(folder, *rows) == 0
+    assert {side: set(frame(folder, f"pairs/{side}")["section"]) for side in sides} == sides
+
+
+@pytest.mark.parametrize(("there", "missing"), [("train", "test"), ("test", "train")])
+def test_imported_questions_that_are_all_on_one_side_are_refused(
+    folder: Path, capsys: pytest.CaptureFixture[str], there: str, missing: str
+) -> None:
+    assert build(folder) == 0
+    names = sorted(set(frame(folder, f"text/{there}")["document"]))
+    rows = [f"What is said of number {number} in {name}?,Something {number},{name}," for name in names
+            for number in range(3)]  # fmt: skip
+    assert imported(folder, *rows) == 2
+    error = capsys.readouterr().err
+    assert f"pairs.csv: none of its {len(rows)} pairs is for the {missing} split; add pairs about documents" in error
+    assert error.count("\n") == 1
+    assert not (folder / "documents" / "pairs").exists()
+
+
+def test_a_file_without_a_whole_pair_is_refused(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert imported(folder, "Why?,,,", ",Because.,,") == 2
+    assert "pairs.csv: none of its 0 pairs is for the train split" in capsys.readouterr().err
+    assert not (folder / "documents").exists()
+
+
+class SilentAbout(FakeWriter):
+    """Writes no JSON about the chunks of the held-out documents."""
+
+    def __init__(self, texts: set[str]) -> None:
+        self.texts = texts
+
+    def answer(self, text: str) -> str:
+        return "I cannot say." if text in self.texts else super().answer(text)
+
+
+def test_a_writer_without_pairs_to_test_on_is_told_what_a_task_needs(
+    folder: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert build(folder) == 0
+    writes(monkeypatch, SilentAbout(set(frame(folder, "text/test")["text"])))
+    assert build(folder, "writer=mini", "retries=0") == 0
+    note = "no test.parquet: a task needs task.data.test_share, or other documents"
+    assert capsys.readouterr().out.endswith(f"; {note}\n")
+    assert json.loads((folder / "documents" / "pairs" / "manifest.json").read_text("utf-8"))["note"] == note
+    needed = ["task=domain_qa", "task.selection_size=4", "task.data.split_by=context", "task.data.test_share=0.2"]
+    config = documents.Composer(documents.open_hydra(None).config_loader, documents.CONFIG_NAME,
+                                needed).composition({}).config({})  # fmt: skip
+    splits = sources.load(sources.resolve(config.task, str(folder), embedded_model=False), config.task)
+    assert len(splits.train) > len(splits.test) > 0
 
 
 def test_ready_pairs_go_the_same_way(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
