@@ -10,36 +10,10 @@ from hydra.core.config_loader import ConfigLoader
 from sweeper.checks import ConfigError
 from sweeper.search import overrides as command_line
 from sweeper.search.command import read_command
-from sweeper.search.compose import Composer
 from sweeper.search.plan import plan_text
 from sweeper.search.study import Sweep
 
 MakeSweep = Callable[..., Sweep]
-CONF = Path(__file__).resolve().parents[3] / "conf"
-CHOICES = [
-    path.relative_to(CONF).with_suffix("")
-    for group in ("model", "task", "peft")
-    for path in (CONF / group).rglob("*.yaml")
-]
-EXPERIMENTS = sorted(path.stem for path in (CONF / "experiment").rglob("*.yaml"))
-
-
-def test_every_group_has_choices() -> None:
-    assert {choice.parts[0] for choice in CHOICES} == {"model", "task", "peft"}
-
-
-@pytest.mark.parametrize("choice", CHOICES, ids=str)
-def test_every_choice_of_every_group_composes_and_validates(loader: ConfigLoader, choice: Path) -> None:
-    group, name = choice.parts[0], "/".join(choice.parts[1:])
-    whole = {"peft": "full"} if name.startswith("tfidf_") else {}  # a classical model is fitted whole
-    config = Composer(loader, "config", []).composition({group: name, **whole}).config({})
-    assert config.model.name
-    assert config.peft["method"]
-
-
-@pytest.mark.parametrize("name", EXPERIMENTS)
-def test_every_experiment_composes_and_validates(loader: ConfigLoader, name: str) -> None:
-    assert Composer(loader, "config", [f"experiment={name}"]).composition({}).config({}).task.name
 
 
 def test_a_sweep_takes_the_axes_that_the_task_declares(loader: ConfigLoader) -> None:
