@@ -1,4 +1,4 @@
-"""Published figures beside ours: which of them belongs to which row, and what is to be said of the rest."""
+"""Published figures below ours: which of them belongs to which row, and what is to be said of the rest."""
 
 from __future__ import annotations
 

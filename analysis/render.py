@@ -17,6 +17,7 @@ from analysis.tables import Table
 MAX_TEXTS = 3  # irregular outputs are spelled out up to so many different texts
 MAX_TEXT_LENGTH = 20
 HEADINGS = ("Model", "Method", "Examples (epochs)")
+PUBLISHED = "  published"
 NUM_LEFT = 2  # of them are words, the rest numbers
 
 
@@ -39,35 +40,27 @@ def laid_out(table: Table) -> Layout:
 
 
 def cells(table: Table) -> tuple[list[str], list[list[str]]]:
-    """Headings and rows, as read by a person."""
+    """Headings and rows, as read by a person. Published figures have a row of their own below ours."""
     axes = list(dict.fromkeys(axis for row in table.rows for axis in row.further_axes))
     searched = any(row.chosen for row in table.rows)
-    compared = _compared(table)
-    headings = [*HEADINGS, *(heading for column in table.columns for heading in _headings(column, compared)),
-                *axes, *(["Best hyperparameters"] if searched else [])]  # fmt: skip
+    headings = [*HEADINGS, *(column.heading for column in table.columns), *axes,
+                *(["Best hyperparameters"] if searched else [])]  # fmt: skip
     rows = []
     for row in table.rows:
-        numbers = [cell for column in table.columns for cell in _numbers(row, column, table, compared)]
+        numbers = [_ours(row, column, is_lead=column is table.lead) for column in table.columns]
         further = [row.further_axes.get(axis, NOTHING) for axis in axes]
         chosen = [hyperparameters(row)] if searched else []
         rows.append([row.model, row.method, examples(row), *numbers, *further, *chosen])
+        if row.published:
+            rows.append(_published(row, table, len(headings)))
     return headings, rows
 
 
-def _compared(table: Table) -> set[str]:
-    """The columns that have a published one beside them."""
-    return {column.name for column in table.columns if any(column.name in row.published for row in table.rows)}
-
-
-def _headings(column: Column, compared: set[str]) -> list[str]:
-    return [column.heading, *([f"{column.heading} (published)"] if column.name in compared else [])]
-
-
-def _numbers(row: Row, column: Column, table: Table, compared: set[str]) -> list[str]:
-    ours = _ours(row, column, is_lead=column is table.lead)
-    if column.name not in compared:
-        return [ours]
-    return [ours, column.published(row.published[column.name]) if column.name in row.published else NOTHING]
+def _published(row: Row, table: Table, num_cells: int) -> list[str]:
+    figures = [column.published(row.published[column.name]) if column.name in row.published else NOTHING
+               for column in table.columns]  # fmt: skip
+    cells = [PUBLISHED, "", "", *figures]
+    return cells + [""] * (num_cells - len(cells))
 
 
 def _ours(row: Row, column: Column, *, is_lead: bool) -> str:
@@ -118,8 +111,8 @@ def _visible(text: str) -> str:
 
 def _record(row: Row, table: Table) -> dict[str, Any]:
     numbers = {key: value for column in table.columns for key, value in column.record(row).items()}
-    published = {f"{column.key}_published": row.published.get(column.name)
-                 for column in table.columns if column.name in _compared(table)}  # fmt: skip
+    compared = [column for column in table.columns if any(column.name in other.published for other in table.rows)]
+    published = {f"{column.key}_published": row.published.get(column.name) for column in compared}
     return {
         "model": row.model, "method": row.method, "train_size": row.train_size, **row.further_axes,
         "train_examples": row.mean(EXAMPLES), "epochs": row.mean(EPOCHS), **numbers, **published,

@@ -7,7 +7,7 @@ split=test               test | eval (the selection split) | fit (the training r
 columns=<a>,<b>          metrics without their split; those of the experiment's report.columns, else the task's own
 output_dir=mlruns        where the results lie
 tracking_uri=<uri>       MLflow's, where they lie elsewhere
---published              the figures of the experiment's report.published beside ours
+--published              the figures of the experiment's report.published, in rows below ours
 --format text            text | markdown | csv | latex | json
 """
 

@@ -29,7 +29,7 @@ class View:
     split: str = TEST
     columns: Sequence[str] = ()  # as on the command line; none: the experiment's, else the task's
     report: Report = field(default_factory=Report)
-    published: bool = False  # beside ours
+    published: bool = False  # below ours
 
 
 @dataclass
