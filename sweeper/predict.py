@@ -91,7 +91,7 @@ def read_rows(source: str, lines: str, config: RunConfig) -> pd.DataFrame:
     """Every row of the input, its texts checked. Raises ConfigError."""
     import pandas as pd
 
-    from tasks import asked, files, template
+    from tasks import files, new_rows, template
 
     columns = template.columns(config.task)
     one_of("lines", lines, ("text", "jsonl"))
@@ -103,7 +103,7 @@ def read_rows(source: str, lines: str, config: RunConfig) -> pd.DataFrame:
         raw = pd.DataFrame(_records(_text(source), lines, columns), dtype=object)
     if not len(raw):
         raise ConfigError("input", source, "has no rows")
-    return asked.checked(raw, columns, source)
+    return new_rows.checked(raw, columns, source)
 
 
 def _text(source: str) -> str:

@@ -38,10 +38,10 @@ class Served:
         from mlflow.exceptions import MlflowException
         from mlflow.protos.databricks_pb2 import INVALID_PARAMETER_VALUE
 
-        from tasks import asked, template
+        from tasks import new_rows, template
 
         try:
-            asked_rows = asked.checked(rows, template.columns(self._predictor.config.task), "the request")
+            asked_rows = new_rows.checked(rows, template.columns(self._predictor.config.task), "the request")
             with self._lock:
                 return list(self._predictor.answers(asked_rows))
         except ConfigError as error:

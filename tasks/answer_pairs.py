@@ -25,6 +25,7 @@ Answer with a JSON array of {count} objects: [{{"question": "...", "answer": "..
 
 Text:
 {text}"""
+TOO_MANY = "more values than columns"  # a comma without quotes, behind which every value is shifted
 FENCE = re.compile(r"```(?:json)?\s*(.*?)\s*```", re.DOTALL)
 
 
@@ -123,7 +124,7 @@ def read_pairs(path: Path) -> tuple[list[Pair], list[SetAside]]:
     """
     try:
         with path.open(encoding="utf-8-sig", newline="") as file:
-            reader = csv.DictReader(file, strict=True)
+            reader = csv.DictReader(file, restkey=TOO_MANY, strict=True)
             columns, rows = list(reader.fieldnames or []), list(reader)
     except (OSError, ValueError, csv.Error) as error:
         raise ConfigError("pairs", path, f"cannot be read as CSV: {' '.join(str(error).split())}") from None
@@ -136,7 +137,7 @@ def read_pairs(path: Path) -> tuple[list[Pair], list[SetAside]]:
     for number, row in enumerate(rows, start=1):
         context = (row.get("context") or "").strip()
         pair = _pair(row, path.name, f"row {first.setdefault(context, number) if context else number}")
-        if reason := wrong(pair.question, pair.answer):
+        if reason := TOO_MANY if TOO_MANY in row else wrong(pair.question, pair.answer):
             aside.append(SetAside(reason, pair.document, pair.section, json.dumps(row, ensure_ascii=False)))
         else:
             pairs.append(pair)

@@ -40,9 +40,8 @@ def read(path: Path, key: str) -> pd.DataFrame:
     import pandas as pd
 
     readers: dict[str, Callable[[], pd.DataFrame]] = {
-        # GLUE's files are unquoted: a quotation mark is part of the text.
-        ".tsv": lambda: pd.read_csv(path, sep="\t", quoting=3, dtype=str, keep_default_na=False, encoding="utf-8-sig"),
-        ".csv": lambda: pd.read_csv(path, dtype=str, keep_default_na=False, encoding="utf-8-sig"),
+        ".tsv": lambda: _separated(path, sep="\t", quoting=csv.QUOTE_NONE),  # GLUE's: a quotation mark is text
+        ".csv": lambda: _separated(path),
         ".json": lambda: pd.DataFrame(_records(path), dtype=object),
         ".jsonl": lambda: pd.DataFrame([json.loads(line) for line in _lines(path)], dtype=object),
         ".txt": lambda: pd.DataFrame({text_files.COLUMN: _texts(path)}, dtype=object),
@@ -100,6 +99,15 @@ def columns(path: Path, key: str) -> list[str]:
         return readers[_format(path, key)]()
     except (ValueError, EOFError, OSError, csv.Error) as error:
         raise ConfigError(key, path, f"cannot be read: {_one_line(error)}") from None
+
+
+def _separated(path: Path, **layout: Any) -> pd.DataFrame:
+    import pandas as pd
+
+    frame = pd.read_csv(path, dtype=str, keep_default_na=False, encoding="utf-8-sig", **layout)
+    if not isinstance(frame.index, pd.RangeIndex):  # pandas takes what is too much for names, and shifts the rest
+        raise ValueError("its rows have more values than its header has columns; a value with a separator wants quotes")
+    return frame
 
 
 def _format(path: Path, key: str) -> str:

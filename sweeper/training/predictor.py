@@ -26,7 +26,7 @@ class Trained(Protocol):
     """What a run left, ready to be asked."""
 
     def predict(self, rows: pd.DataFrame) -> Iterator[list[Prediction]]:
-        """Batch by batch, in the order of the rows (see `tasks.asked`).
+        """Batch by batch, in the order of the rows (see `tasks.new_rows`).
 
         Raises ConfigError for a row that can't be read before the first batch is out.
         """
@@ -55,7 +55,7 @@ class Predictor:
         return cls(config, task, cast(Trained, restored))
 
     def answers(self, rows: pd.DataFrame) -> Iterator[Answer]:
-        """Of rows as `tasks.asked` checks them, in their order. Raises ConfigError before the first."""
+        """Of rows as `tasks.new_rows` checks them, in their order. Raises ConfigError before the first."""
         return answers(self.config.task.type, self.task, chain.from_iterable(self.trained.predict(rows)))
 
 

@@ -94,7 +94,8 @@ def test_a_pair_is_a_row_with_a_list_of_accepted_answers() -> None:
 def test_ready_pairs_are_read_checked_and_placed(tmp_path: Path) -> None:
     path = tmp_path / "pairs.csv"
     path.write_text(
-        'question,answer,context\nWhy?,"So, then.",One\nHow?, ,One\n When? ,Now,\nWho?,Me,One\nWhat?\n', "utf-8-sig"
+        'question,answer,context\nWhy?,"So, then.",One\nHow?, ,One\n When? ,Now,\nWho?,Me,One\nWhat?\nA, b?,c,d\n',
+        "utf-8-sig",
     )
     pairs, aside = read_pairs(path)
     assert pairs == [
@@ -102,7 +103,7 @@ def test_ready_pairs_are_read_checked_and_placed(tmp_path: Path) -> None:
         Pair("When?", "Now", "", "pairs.csv", "pairs.csv, row 3"),
         Pair("Who?", "Me", "One", "pairs.csv", "pairs.csv, row 1"),  # about the same context
     ]
-    assert [lost.reason for lost in aside] == ["empty answer", "empty answer"]
+    assert [lost.reason for lost in aside] == ["empty answer", "empty answer", "more values than columns"]
 
 
 def test_ready_pairs_may_name_their_document_and_section(tmp_path: Path) -> None:

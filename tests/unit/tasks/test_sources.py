@@ -160,6 +160,14 @@ def test_a_field_larger_than_the_csv_module_takes_is_an_error_and_no_crash(tmp_p
             ask(tmp_path / "train.csv")
 
 
+@pytest.mark.parametrize(("name", "sign"), [("train.csv", ","), ("train.tsv", "\t")])
+def test_rows_with_a_value_too_many_are_not_read_shifted(tmp_path: Path, name: str, sign: str) -> None:
+    lines = (("sentence", "label"), ("good", "really", "1"), ("bad", "", "0"))
+    (tmp_path / name).write_text("\n".join(map(sign.join, lines)))
+    with pytest.raises(ConfigError, match=rf"key=.*{name}: cannot be read: its rows have more values than"):
+        files.read(tmp_path / name, "key")
+
+
 @pytest.mark.parametrize(
     ("name", "content"),
     [("train.tsv", b"sentence\tlabel\none\ttwo\tthree\n"), ("train.json", b'{"a": 1}'), ("train.jsonl", b"{broken"),
