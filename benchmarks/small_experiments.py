@@ -15,11 +15,12 @@ from collections.abc import Iterator, Sequence
 
 ON_DOCUMENTS = ("domain_pretrain", "domain_qa")
 PUBLISHED = "analysis.table --published"
-TABLES = { # what is printed where it is not the table beside the published figures alone
+# What is printed where it is not the table with the published figures alone.
+TABLES = {
     "llama3_1b_imdb_last_layer": ("analysis.table split=fit", "analysis.table split=eval", PUBLISHED),
     "distilbert_imdb_search": (PUBLISHED, "analysis.importances"),
     "minilm_squad_v2_span": ("analysis.table",),  # no figures of it are published
-}  # fmt: skip
+}
 
 
 def main() -> int:
@@ -28,17 +29,21 @@ def main() -> int:
         return 2
     folder, *names = sys.argv[1:]
     times, failed = {}, []
-    for name in names:
-        print(f"\n== {name}", flush=True)
-        began = time.monotonic()
-        if not runs(name, folder):
-            failed.append(name)
-        times[name] = (time.monotonic() - began) / 60
-        print(f"{name}: {times[name]:.1f} minutes", flush=True)
-    print("\nminutes")
-    for name, minutes in times.items():
-        print(f"{minutes:>7.1f}  {name}{'  failed' * (name in failed)}")
-    print(f"{sum(times.values()):>7.1f}  together")
+    try:
+        for name in names:
+            print(f"\n== {name}", flush=True)
+            began = time.monotonic()
+            if not runs(name, folder):
+                failed.append(name)
+            times[name] = (time.monotonic() - began) / 60
+            print(f"{name}: {times[name]:.1f} minutes", flush=True)
+    except KeyboardInterrupt:
+        return 130
+    finally:
+        print("\nminutes")
+        for name, minutes in times.items():
+            print(f"{minutes:>7.1f}  {name}{'  failed' * (name in failed)}")
+        print(f"{sum(times.values()):>7.1f}  together")
     if failed:
         print(f"failed: {' '.join(failed)}", file=sys.stderr)
     return 1 if failed else 0

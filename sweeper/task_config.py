@@ -57,10 +57,9 @@ class DataConfig:
                 raise ConfigError(f"task.data.{key}", count, rule, fix)
 
     def test_rows(self, pool: int) -> int:
-        """Of so many rows, those that `test_share` holds out; `split_by` may make it a few more or less.
+        """How many of so many rows `test_share` holds out; `split_by` may make it a few more or less.
 
-        Raises:
-            ConfigError: none.
+        Raises ConfigError where that is not a single one.
         """
         assert self.test_share is not None
         count = round(self.test_share * pool)

@@ -176,12 +176,11 @@ class PromptTokens:
 
         Raises ConfigError for a longer one where `too_long` is "error".
         """
-        return self.cut(rows, self.encode(rows), max_length, reserved, too_long)
+        ids = self.encode(rows)
+        return ids, len(self.cut(rows, ids, max_length, reserved, too_long))
 
-    def cut(
-        self, rows: pd.DataFrame, ids: list[list[int]], max_length: int, reserved: int, too_long: str
-    ) -> tuple[list[list[int]], int]:
-        """The same for prompts that `encode` has been through."""
+    def cut(self, rows: pd.DataFrame, ids: list[list[int]], max_length: int, reserved: int, too_long: str) -> set[int]:
+        """The same in place, for prompts that `encode` has been through: the numbers of those that lost their end."""
         long = [number for number, tokens in enumerate(ids) if len(tokens) + reserved > max_length]
         if long and too_long == "error":
             num_tokens = len(ids[long[0]]) + reserved
@@ -190,7 +189,7 @@ class PromptTokens:
             own = long[first : first + BATCH]
             for number, tokens in zip(own, self._shortened(rows.iloc[own], max_length, reserved), strict=True):
                 ids[number] = tokens
-        return ids, len(long)
+        return set(long)
 
     def encode(self, rows: pd.DataFrame) -> list[list[int]]:
         return self.of_texts(rows, self.texts(rows))

@@ -56,19 +56,13 @@ class QuestionAnsweringTask:
         eos = check_tokenizer(limits.max_length, tokenizer)
         prompts = PromptTokens(self, tokenizer, renderer(tokenizer, limits.style))
         ids, candidates = self._tokens(rows, prompts)
-        self._check_no_answer(candidates, tokenizer, limits.max_new_tokens)
-        whole = list(map(len, ids))
-        ids, _ = prompts.cut(rows, ids, limits.max_length, limits.max_new_tokens + 1, limits.too_long)
         references = _references(rows)
+        self._check_no_answer(candidates, tokenizer, limits.max_new_tokens)
         self._check_references(rows, references)
+        cut = prompts.cut(rows, ids, limits.max_length, limits.max_new_tokens + 1, limits.too_long)
         answers = [[*own[0], eos] for own in candidates] if ANSWERS in rows else [[] for _ in ids]
+        cut |= _long_answers(rows, ids, answers, limits)
         rooms = [limits.max_length - len(prompt) for prompt in ids]
-        long = [number for number, room in enumerate(rooms) if len(answers[number]) > room]
-        if long and limits.too_long == "error":
-            first = long[0]
-            num_tokens = len(ids[first]) + len(answers[first])
-            raise too_long_error(rows[ID].iloc[first], num_tokens, limits.max_length, len(long))
-        cut = {*long, *(number for number, prompt in enumerate(ids) if len(prompt) < whole[number])}
         examples = [
             EncodedExample(name, prompt, answer[:room], None, [tokens[:room] for tokens in own], accepted, question)
             for name, prompt, answer, room, own, accepted, question in zip(
@@ -172,11 +166,10 @@ class QuestionAnsweringTask:
 
     def _check_references(self, rows: pd.DataFrame, references: Sequence[Sequence[str]]) -> None:
         """An answer that reads as the no-answer form could never be counted right."""
-        refused = {text for text in {text for own in references for text in own} if self._declines(text)}
-        if refused:
-            where = next(number for number, own in enumerate(references) if refused & set(own))
-            rule = f"{rows[ID].iloc[where]} has it as an accepted answer ({min(refused & set(references[where]))!r})"
-            raise ConfigError("task.prompt.no_answer", self.no_answer, rule, "choose another form")
+        for name, own in zip(rows[ID], references, strict=True):
+            if refused := next(filter(self._declines, own), None):
+                rule = f"{name} has it as an accepted answer ({refused!r})"
+                raise ConfigError("task.prompt.no_answer", self.no_answer, rule, "choose another form")
 
     def _inside(self, written: str) -> str:
         """What the template of an answer was filled with."""
@@ -213,6 +206,15 @@ def _references(rows: pd.DataFrame) -> list[tuple[str, ...]]:
     if ANSWERS not in rows:
         return [()] * len(rows)
     return [tuple(answer["text"] for answer in json.loads(value)) for value in rows[ANSWERS]]
+
+
+def _long_answers(rows: pd.DataFrame, prompts: Sequence[Tokens], answers: Sequence[Tokens], limits: Limits) -> set[int]:
+    """Numbers of the rows whose answer ends beyond `max_length`. Raises ConfigError unless it may be cut."""
+    lengths = [len(prompt) + len(answer) for prompt, answer in zip(prompts, answers, strict=True)]
+    long = [number for number, length in enumerate(lengths) if length > limits.max_length]
+    if long and limits.too_long == "error":
+        raise too_long_error(rows[ID].iloc[long[0]], lengths[long[0]], limits.max_length, len(long))
+    return set(long)
 
 
 def _continuations(

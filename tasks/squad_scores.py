@@ -1,8 +1,8 @@
 """SQuAD 2.0's official evaluation, from its documented protocol: exact match, F1, and both at their best threshold.
 
 Answers are compared without case, punctuation, articles and white space; a prediction counts by its nearest accepted
-answer. A question has an answer where an accepted one is left after that; "" is the answer of any other, and the
-prediction that there is none. Scores are shares of the questions. https://rajpurkar.github.io/SQuAD-explorer/
+answer that has a word then. "" is the prediction that there is no answer, and the right one where none is accepted (or
+none with a word). Scores are shares of the questions. https://rajpurkar.github.io/SQuAD-explorer/
 """
 
 from __future__ import annotations
@@ -32,12 +32,7 @@ def f1(predicted: str, accepted: Sequence[str]) -> float:
 
 
 def _best(score: Callable[[str], float], accepted: Sequence[str]) -> float:
-    return max(map(score, answers_of(accepted) or [""]))
-
-
-def answers_of(accepted: Sequence[str]) -> list[str]:
-    """Those that have a word; none where the question has no answer."""
-    return [answer for answer in accepted if normalized(answer)]
+    return max(map(score, [answer for answer in accepted if normalized(answer)] or [""]))
 
 
 def _overlap(predicted: Sequence[str], gold: Sequence[str]) -> float:
@@ -65,7 +60,7 @@ def scores(questions: Sequence[Question]) -> dict[str, float]:
     every question has a no-answer score."""
     assert questions, "nothing to score"
     measures: Mapping[str, Callable[[str, Sequence[str]], float]] = {"exact_match": exact_match, "f1": f1}
-    has_answer = [bool(answers_of(question.accepted)) for question in questions]
+    has_answer = [bool(question.accepted) for question in questions]
     found: dict[str, float] = {}
     for name, measure in measures.items():
         found |= _means(name, [measure(question.predicted, question.accepted) for question in questions], has_answer)

@@ -1,4 +1,4 @@
-"""Checks what an experiment wants its table to show: names of metrics, and published figures beside ours."""
+"""Checks what an experiment wants its table to show: names of metrics, and published figures for its rows."""
 
 from __future__ import annotations
 

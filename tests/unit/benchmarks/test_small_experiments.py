@@ -15,11 +15,13 @@ from tasks.answer_pairs import read_pairs
 
 @pytest.fixture
 def ran(monkeypatch: pytest.MonkeyPatch) -> list[str]:
-    """The commands; a sweep of `broken` fails."""
+    """The commands; a sweep of `broken` fails, and in that of `stopped` somebody presses Ctrl-C."""
     commands: list[str] = []
 
     def python(words: Sequence[str]) -> int:
         commands.append(" ".join(words))
+        if "experiment=stopped" in words:
+            raise KeyboardInterrupt
         return int("experiment=broken" in words)
 
     monkeypatch.setattr(small_experiments, "python", python)
@@ -58,6 +60,14 @@ def test_one_that_fails_is_named_and_keeps_no_other_from_running(
     assert not any("task_of_broken" in command for command in ran)
     assert ran[-1] == "analysis.importances task=task_of_distilbert_imdb_search output_dir=out"
     assert capsys.readouterr().err == "failed: broken\n"
+
+
+def test_ctrl_c_ends_all_of_them_and_says_how_long_the_others_took(
+    monkeypatch: pytest.MonkeyPatch, ran: list[str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert run(monkeypatch, "domain_qa", "stopped", "llama3_1b_squad_v2") == 130
+    assert not any("llama3_1b_squad_v2" in command for command in ran)
+    assert capsys.readouterr().out.split("\nminutes\n")[1].split() == ["0.0", "domain_qa", "0.0", "together"]
 
 
 def test_every_experiment_with_tables_of_its_own_is_there(repository: Path) -> None:

@@ -60,6 +60,13 @@ def test_parts_without_questions_are_left_out() -> None:
     }  # fmt: skip
 
 
+def test_a_question_whose_only_answer_has_no_word_is_one_with_an_answer() -> None:
+    """The official script asks whether there is a gold answer before it normalises any."""
+    assert scores([Question("", ["the"])]) == {
+        "exact_match": 1, "has_answer_exact_match": 1, "f1": 1, "has_answer_f1": 1
+    }  # fmt: skip
+
+
 def test_the_best_threshold_by_hand() -> None:
     """Below 3, the right and the half right answer stand and the wrong one is taken back."""
     asked = [
