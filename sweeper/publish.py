@@ -51,7 +51,7 @@ def publish(words: list[str]) -> int:
     if not is_dry:
         hub_upload.check_online("repo", repo, "dry_run=true shows what would be uploaded")
     folder = find_run(Path(given.get("output_dir", RunConfig().output_dir)), given["run"])
-    config = run_config(folder.identity.config)
+    config = folder.settled_config()
     publication = Publication(repo, _weights(folder), config.head, given.get("license"))
     with tempfile.TemporaryDirectory(dir=folder.path, prefix=".publish-") as scratch:
         staged = Path(scratch) / "repository"

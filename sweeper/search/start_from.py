@@ -111,7 +111,7 @@ def _check_run(config: RunConfig, folder: RunFolder) -> None:
         raise ConfigError(KEY, folder.run_id, "left no adapter", "take a run that trained one")
     theirs, ours = folder.identity.config["model"], config.to_dict()["model"]
     for key in WHERE:
-        if theirs.get(key) != ours[key]:
+        if theirs.get(key) != ours[key] and not (key == "revision" and ours[key] == folder.model_commit()):
             rule = f"its adapter belongs to model={theirs['name']} with model.{key}={theirs.get(key)}, not {ours[key]}"
             raise ConfigError(KEY, folder.run_id, rule, "take a run of this model")
 

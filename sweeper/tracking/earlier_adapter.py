@@ -6,6 +6,7 @@ import hashlib
 from pathlib import Path
 
 from sweeper.checks import ConfigError
+from sweeper.tracking.run_folder import RunFolder
 
 CONFIG, WEIGHTS = "adapter_config.json", "adapter_model.safetensors"
 
@@ -14,6 +15,12 @@ def folder_of(start_from: str, runs: Path) -> Path:
     """`start_from`: the id of a run below `runs`, or a folder with an adapter. Nothing is said of what lies there."""
     run = runs / start_from
     return run / "artifacts" / "adapter" if (run / "run.json").is_file() else Path(start_from).expanduser()
+
+
+def model_commit(start_from: str, runs: Path) -> str | None:
+    """See `RunFolder`; None where it is no run."""
+    run = runs / start_from
+    return RunFolder.open(run).model_commit() if (run / "run.json").is_file() else None
 
 
 def digest(folder: Path) -> str:

@@ -19,6 +19,7 @@ from sweeper.tracking.run_folder import RunIdentity
 # Tags of our own. `analysis` reads them by these names (tests/unit/analysis checks that they agree).
 KIND, RUN_ID, SWEEP_ID = "sweeper.kind", "sweeper.run_id", "sweeper.sweep_id"
 STATE, REASON, DETAIL = "sweeper.state", "sweeper.reason", "sweeper.detail"
+MODEL_COMMIT = "sweeper.model_commit"  # of the hub
 CELL, PARAMS, REPLICATE = "sweeper.cell", "sweeper.params", "sweeper.replicate"
 SWEEP_MEMBER = "sweeper.sweep."  # + id of a sweep that the run belongs to: JSON of its cell and trial there
 DATA_SOURCE, DATA_DIGEST, DEMO = "sweeper.data.source", "sweeper.data.digest", "sweeper.data.demo"
@@ -60,6 +61,8 @@ def translate(events: Iterable[Mapping[str, Any]]) -> Batch:
             case "started":
                 batch.started, batch.finished = dict(event), None
                 batch.tags |= {STATE: "UNFINISHED", REASON: "", DETAIL: ""}
+                if commit := event.get("model_commit"):
+                    batch.tags[MODEL_COMMIT] = commit
             case "finished":
                 batch.started, batch.finished = None, dict(event)
                 batch.tags |= {STATE: event["state"], REASON: event["reason"] or "", DETAIL: event["detail"] or ""}

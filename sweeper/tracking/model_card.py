@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from sweeper.config import RunConfig, Source, flatten, run_config
+from sweeper.config import RunConfig, Source, flatten
 from sweeper.metrics import all_metrics
 from sweeper.tracking.redaction import Redactor
 from sweeper.tracking.run_folder import RunFolder, RunIdentity
@@ -64,7 +64,7 @@ def base_name(config: RunConfig) -> str:
 def model_card(folder: RunFolder, publication: Publication) -> str:
     """YAML header and text. Imports huggingface_hub."""
     identity = folder.identity
-    config, scores = run_config(identity.config), folder.summary()
+    config, scores = folder.settled_config(), folder.summary()
     header = _header(identity, config, scores, publication).to_yaml()
     sections = {
         "Results": _results(config, identity, scores),

@@ -27,7 +27,7 @@ from typing import Any
 
 import yaml
 
-from sweeper.config import RunConfig
+from sweeper.config import RunConfig, run_config
 from sweeper.metrics import all_metrics
 from sweeper.tracking.atomic_json import sync, write_json
 from sweeper.tracking.damage import read_object
@@ -157,10 +157,26 @@ class RunFolder:
         line = {"time": round(time.time(), 3), "event": event} | fields
         self._log.append(self._redactor.json(line), durable=event in _DURABLE)
 
-    def started(self, slot: int, resumed_from_step: int | None = None, memory_share: float = 1.0) -> None:
+    def started(
+        self, slot: int, resumed_from_step: int | None = None, memory_share: float = 1.0, commit: str | None = None
+    ) -> None:
+        """`commit`: of the hub, at which the base model was loaded."""
         mark = ProcessMark.own().to_dict()
-        rest = {} if memory_share == 1 else {"memory_share": memory_share}
+        rest: dict[str, Any] = {} if memory_share == 1 else {"memory_share": memory_share}
+        rest |= {} if commit is None else {"model_commit": commit}
         self.append("started", slot=slot, pid=os.getpid(), mark=mark, resumed_from_step=resumed_from_step, **rest)
+
+    def model_commit(self) -> str | None:
+        """The commit of the hub that its base model was loaded at last; None of a local one."""
+        events, _ = self.read()
+        commits = [event["model_commit"] for event in events if "model_commit" in event]
+        return commits[-1] if commits else None
+
+    def settled_config(self) -> RunConfig:
+        """Its config, with that commit as `model.revision`: what a branch or a tag names may have moved since."""
+        config = run_config(self.identity.config)
+        config.model.revision = self.model_commit() or config.model.revision
+        return config
 
     def join(self, sweep_id: str, place: Mapping[str, Any]) -> None:
         """Notes the run's place in a sweep (`cell`, `trial` and, of a confirmation, `confirms`), where it is new.

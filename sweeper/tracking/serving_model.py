@@ -6,7 +6,6 @@ they stand on; `sweeper.serving` loads them. No code and no pickle is stored.
 
 from __future__ import annotations
 
-import copy
 import json
 import platform
 from collections.abc import Sequence
@@ -34,7 +33,7 @@ def files(folder: RunFolder, mlflow_run_id: str, inputs: Sequence[str]) -> dict[
 
 def reference(folder: RunFolder, mlflow_run_id: str) -> dict[str, Any]:
     """A server has a working directory of its own, so every path is absolute."""
-    config = copy.deepcopy(folder.identity.config)
+    config = folder.settled_config().to_dict()
     path = config["model"].get("path")
     if path and not path.startswith(PACKAGE):
         config["model"]["path"] = str(Path(path).resolve())

@@ -48,7 +48,8 @@ def add_adapter(base: BaseModel, model: PeftModel | None, method: PeftMethod, *,
 def load_adapter(model: PeftModel, index: int, folder: Path) -> None:
     """Gives the run's adapter the weights of another, saved by PEFT. Raises ConfigError where they do not fit."""
     saved, name = load_file(folder / "adapter_model.safetensors"), adapter_name(index)
-    own = {key: weight.shape for key, weight in get_peft_model_state_dict(model, adapter_name=name).items()}
+    state = get_peft_model_state_dict(model, adapter_name=name, save_embedding_layers=False)
+    own = {key: weight.shape for key, weight in state.items()}
     other = {key: weight.shape for key, weight in saved.items()}
     for key in sorted(own.keys() | other.keys()):
         if own.get(key) != other.get(key):

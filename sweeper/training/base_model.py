@@ -6,6 +6,7 @@ loop asks of a causal model: hidden states of packed rows, and logits at the pos
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
@@ -28,6 +29,7 @@ from transformers import (
     PreTrainedModel,
     PreTrainedTokenizerBase,
 )
+from transformers.utils.hub import resolve_revision
 
 from sweeper.checks import ConfigError
 from sweeper.config import RunConfig
@@ -96,6 +98,7 @@ class BaseModel:
     fresh_weights: tuple[str, ...]  # not in the checkpoint: a new classification head
     num_parameters: int  # before any method adds its own
     num_matrix_weights: int
+    commit: str | None = None  # of the hub; None of a folder
     encodings: Encodings = field(default_factory=Encodings)  # by this tokenizer
 
     @property
@@ -123,8 +126,10 @@ def load_base_model(key: BaseKey) -> BaseModel:
     """Raises ConfigError where the weights can't be had or can't be read as asked."""
     # Accelerate keeps one precision for the whole process; `BaseModel.autocast` says who computes under it.
     accelerator = Accelerator(mixed_precision="bf16" if _bf16_pays() else "no")
-    tokenizer = load_tokenizer(key)
-    model, fresh = _load_weights(key, accelerator.device, pad=int(tokenizer.pad_token_id))
+    commit = _commit(key)
+    place = dataclasses.replace(key, revision=commit or key.revision)  # tokenizer and weights of one commit
+    tokenizer = load_tokenizer(place)
+    model, fresh = _load_weights(place, accelerator.device, pad=int(tokenizer.pad_token_id))
     if lacking := _lacking(model, fresh, has_head=key.head is not None):
         raise ConfigError("model", key.location, f"its files lack {len(lacking)} weights of {type(model).__name__}, "
                           f"the first {lacking[0]}")  # fmt: skip
@@ -134,7 +139,13 @@ def load_base_model(key: BaseKey) -> BaseModel:
     if key.head is None:
         _check_head(model)
     sizes = cost.total_parameters(model), cost.matrix_weights(model)
-    return BaseModel(key, model, tokenizer, accelerator, fresh, *sizes)
+    return BaseModel(key, model, tokenizer, accelerator, fresh, *sizes, commit)
+
+
+def _commit(key: BaseKey) -> str | None:
+    """What `key.revision` is on the hub now, or was when it was last reached."""
+    commit: str | None = getattr(resolve_revision(key.location, key.revision), "resolved", None)
+    return commit
 
 
 def _lacking(model: PreTrainedModel, fresh: Sequence[str], *, has_head: bool) -> list[str]:

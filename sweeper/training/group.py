@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from sweeper.checks import ConfigError
 from sweeper.config import RunConfig, run_config
 from sweeper.peft_method import PeftMethod
 from sweeper.tracking import earlier_adapter
@@ -68,7 +69,7 @@ class Group:
         while due := [(run, reading) for run in self.runs if (reading := run.next_reading())]:
             for run, reading in due:
                 with reading.alone():
-                    self._started(reading.folder)
+                    self._started(reading.folder, commit=self.base.commit)
                     reading.read_from(run)
             self._leave_results([reading for _, reading in due])
 
@@ -102,6 +103,8 @@ class Group:
             config = run_config(folder.identity.config)
             run = self._run(folder, config, index)
             resumed_from = run.start(step)
+            if resumed_from is not None:
+                self._check_commit(folder.model_commit(), "the run was begun")
             run.readings = open_readings(run, assignment.readings)
         except Exception as error:
             if is_out_of_memory(error) and not self.runs:
@@ -110,7 +113,7 @@ class Group:
             self._started(folder)
             folder.finish(RunState.FAILED, *described(error))
             return None
-        self._started(folder, resumed_from_step=resumed_from)
+        self._started(folder, resumed_from, commit=self.base.commit)
         return run
 
     def _run(self, folder: RunFolder, config: RunConfig, index: int) -> Run:
@@ -118,14 +121,21 @@ class Group:
         assert BaseKey.of(config, peft) == self.base.key, "runs of a group share their base model"
         self.method.add(index, peft, config.seed)
         if peft.start_from is not None:
-            earlier = earlier_adapter.unchanged(peft.start_from, folder.path.parent, was=peft.start_digest)
+            runs = folder.path.parent
+            earlier = earlier_adapter.unchanged(peft.start_from, runs, was=peft.start_digest)
+            self._check_commit(earlier_adapter.model_commit(peft.start_from, runs), "its first adapter was trained")
             self.method.start_from(index, earlier)
         splits = run_splits(config, digest=folder.identity.data["digest"])
         data = self.objective.prepare(config, load_task(config.task), splits)
         return Run(folder, config, index, data, self.method.parameters(index), self.control.memory_share)
 
-    def _started(self, folder: RunFolder, resumed_from_step: int | None = None) -> None:
-        folder.started(self.control.slot, resumed_from_step, memory_share=self.control.memory_share)
+    def _started(self, folder: RunFolder, resumed_from_step: int | None = None, commit: str | None = None) -> None:
+        folder.started(self.control.slot, resumed_from_step, self.control.memory_share, commit)
+
+    def _check_commit(self, before: str | None, what: str) -> None:
+        now = self.base.commit
+        if None not in (before, now) and before != now:
+            raise ConfigError("model.revision", now, f"{what} at {before}", f"model.revision={before} takes that again")
 
     def _free(self) -> None:
         for run in self._members:

@@ -157,7 +157,7 @@ class LastLayer(Frozen):
         folder.mkdir(parents=True, exist_ok=True)
         save_file({name: weight.detach().contiguous().cpu() for name, weight in self.parameters(0).items()},
                   folder / "model.safetensors")  # fmt: skip
-        reference = {"base_model": self.base.key.location, "revision": self.base.key.revision}
+        reference = {"base_model": self.base.key.location, "revision": self.base.commit or self.base.key.revision}
         (folder / "reference.json").write_text(json.dumps(reference, indent=1), encoding="utf-8")
 
 
@@ -198,7 +198,10 @@ class Adapter(Frozen):
     def save(self, index: int, artifacts: Path) -> None:
         assert self.peft_model is not None, "a run is added first"
         folder, scratch = artifacts / "adapter", artifacts / "adapter.partial"
-        self.peft_model.save_pretrained(str(scratch), selected_adapters=[adapter_name(index)])
+        # No token is ever added here, which PEFT would ask the hub about otherwise.
+        self.peft_model.save_pretrained(
+            str(scratch), selected_adapters=[adapter_name(index)], save_embedding_layers=False
+        )
         shutil.rmtree(folder, ignore_errors=True)
         (scratch / adapter_name(index)).replace(folder)  # PEFT puts a named adapter one folder down
         shutil.rmtree(scratch)
