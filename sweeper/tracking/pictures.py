@@ -5,6 +5,7 @@ Drawn on matplotlib's Figure and Agg canvas: pyplot would keep every figure and 
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -12,32 +13,35 @@ from typing import Any
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.colors import LogNorm
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
 TRAIN_LOSS, EVAL_LOSS = "train/loss", "eval/loss"
 BLUE, ORANGE, GREY = "#2563a8", "#d9730d", "#6b7280"
+MAX_ABREAST = 3  # panels
 NO_LABEL = "None"  # the predicted label of an irregular output
 
 
 def loss_curve(events: Sequence[Mapping[str, Any]], path: Path, *, title: str = "") -> None:
-    """Training loss and, where it was evaluated, the loss on the selection split over optimiser steps.
+    """Training loss and, in a panel of its own, the loss on the selection split over optimiser steps.
 
+    Two panels, since the one is of an answer's tokens and the other of whole examples (see `sweeper.metrics`).
     `events`: as `RunFolder.read` returns them. A run without a finite loss gets an empty frame that says so.
     """
-    figure = Figure(figsize=(6.4, 3.8), layout="constrained")
-    axes = figure.add_subplot()
-    train, evaluated = _points(events, TRAIN_LOSS), _points(events, EVAL_LOSS)
-    marker = "o" if len(train[0]) <= 25 else None
-    axes.plot(*train, color=BLUE, linewidth=1.6, marker=marker, markersize=3.5, label="training")
-    if len(evaluated[0]):
-        axes.plot(*evaluated, color=ORANGE, linewidth=1.6, linestyle="--", marker="D", markersize=5, label="selection")
-        axes.legend(frameon=False)
-    if not len(train[0]) and not len(evaluated[0]):
-        axes.text(0.5, 0.5, "no finite loss was logged", ha="center", color=GREY, transform=axes.transAxes)
-    axes.set_ylim(bottom=0 if _near_zero(train, evaluated) else None)
-    _over_steps(axes, "loss (nats)")
-    _finish(figure, axes, title, path)
+    curves = {"training": (_points(events, TRAIN_LOSS), BLUE), "selection": (_points(events, EVAL_LOSS), ORANGE)}
+    panels = [name for name, (curve, _) in curves.items() if len(curve[0])] or ["training"]
+    figure = Figure(figsize=(6.4, 1.2 + 2.6 * len(panels)), layout="constrained")
+    for number, name in enumerate(panels, start=1):
+        axes = figure.add_subplot(len(panels), 1, number)
+        curve, color = curves[name]
+        axes.plot(*curve, color=color, linewidth=1.6, marker="o" if len(curve[0]) <= 25 else None, markersize=3.5)
+        if not len(curve[0]):
+            axes.text(0.5, 0.5, "no finite loss was logged", ha="center", color=GREY, transform=axes.transAxes)
+        axes.set_ylim(bottom=0 if _near_zero(curve) else None)
+        _over_steps(axes, f"{name} loss (nats)")
+    _entitle(figure.axes[0], title)
+    _save(figure, path)
 
 
 def learning_curves(events: Sequence[Mapping[str, Any]], path: Path, *, measures: Sequence[str]) -> None:
@@ -50,9 +54,11 @@ def learning_curves(events: Sequence[Mapping[str, Any]], path: Path, *, measures
     panels = [name for name in measures if any(len(curve[0]) > 1 for curve in curves[name].values())]
     if not panels:
         return
-    figure = Figure(figsize=(4.8 * len(panels), 3.6), layout="constrained")
+    num_columns = min(len(panels), MAX_ABREAST)
+    num_rows = math.ceil(len(panels) / num_columns)
+    figure = Figure(figsize=(4.8 * num_columns, 3.6 * num_rows), layout="constrained")
     for number, name in enumerate(panels, start=1):
-        axes = figure.add_subplot(1, len(panels), number)
+        axes = figure.add_subplot(num_rows, num_columns, number)
         for (label, curve), color in zip(curves[name].items(), (BLUE, ORANGE), strict=True):
             if len(curve[0]):
                 axes.plot(*curve, color=color, linewidth=1.6, marker="o", markersize=3.5, label=label)
@@ -62,17 +68,22 @@ def learning_curves(events: Sequence[Mapping[str, Any]], path: Path, *, measures
 
 
 def weight_updates(norms: Mapping[tuple[int | None, str], float | None], path: Path) -> None:
-    """Heat map of ||dW|| / ||W|| by layer (None: outside the layers) and module; what has none is grey."""
+    """Heat map of ||dW|| / ||W|| by layer (None: outside the layers) and module, in logarithmic colours.
+
+    Grey is what did not change or has no such figure.
+    """
     layers = sorted({layer for layer, _ in norms if layer is not None})
     rows: list[int | None] = [*layers, *([None] if any(layer is None for layer, _ in norms) else [])]
     modules = list(dict.fromkeys(module for _, module in norms))
     shown = np.full((len(rows), len(modules)), np.nan)
     for (layer, module), norm in norms.items():
-        shown[rows.index(layer), modules.index(module)] = np.nan if norm is None else norm
+        shown[rows.index(layer), modules.index(module)] = norm or np.nan
     figure = Figure(figsize=(2.8 + 0.55 * len(modules), 2.6 + 0.28 * len(rows)), layout="constrained")
     axes = figure.add_subplot()
     axes.set_facecolor("#e5e7eb")
-    image = axes.imshow(shown, cmap="viridis", aspect="auto", vmin=0)
+    # The biases of a fully trained encoder move a hundred times as far as its matrices.
+    colors = LogNorm(np.nanmin(shown), np.nanmax(shown)) if np.isfinite(shown).any() else None
+    image = axes.imshow(shown, cmap="viridis", aspect="auto", norm=colors)
     figure.colorbar(image, ax=axes, label="‖ΔW‖ / ‖W‖")
     axes.set_xticks(range(len(modules)), modules, rotation=60, ha="right", rotation_mode="anchor", fontsize=8)
     axes.set_yticks(range(len(rows)), ["outside" if layer is None else str(layer) for layer in rows], fontsize=8)
@@ -101,7 +112,9 @@ def confusion_matrix(matrix: np.ndarray, labels: Sequence[str], path: Path, *, t
     axes.tick_params(length=0)
     if num_predicted > num_gold:  # the last column is no label: set apart
         axes.axvline(num_gold - 0.5, color="white", linewidth=5)
-    _finish(figure, axes, title, path)
+    _entitle(axes, title)
+    _open(axes)
+    _save(figure, path)
 
 
 def _points(events: Sequence[Mapping[str, Any]], name: str) -> tuple[np.ndarray, np.ndarray]:
@@ -112,9 +125,9 @@ def _points(events: Sequence[Mapping[str, Any]], name: str) -> tuple[np.ndarray,
     return finite[:, 0], finite[:, 1]
 
 
-def _near_zero(*curves: tuple[np.ndarray, np.ndarray]) -> bool:
+def _near_zero(curve: tuple[np.ndarray, np.ndarray]) -> bool:
     """A falling loss reads best above zero; one that hardly moves would become a flat line."""
-    values = np.concatenate([curve[1] for curve in curves])
+    values = curve[1]
     return bool(len(values)) and float(values.min()) >= 0 and float(values.min()) < 0.5 * float(values.max())
 
 
@@ -132,11 +145,9 @@ def _open(axes: Axes) -> None:
         axes.spines[side].set_visible(False)
 
 
-def _finish(figure: Figure, axes: Axes, title: str, path: Path) -> None:
+def _entitle(axes: Axes, title: str) -> None:
     if title:
         axes.set_title(title, fontsize=10, loc="left", color="#111827")
-    _open(axes)
-    _save(figure, path)
 
 
 def _save(figure: Figure, path: Path) -> None:

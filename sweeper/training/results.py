@@ -166,7 +166,8 @@ class Finisher:
         events, _ = run.folder.read()
         if run.progress.step:
             pictures.loss_curve(events, artifacts / "loss_curve.png")
-        measures = dict.fromkeys(["loss", HEADLINE[run.config.task.type]])
+        shown = [name for name in run.config.report.columns if "/" not in name]
+        measures = dict.fromkeys(["loss", HEADLINE[run.config.task.type], *shown])
         pictures.learning_curves(events, artifacts / "learning_curves.png", measures=list(measures))
 
 
