@@ -25,6 +25,7 @@ Answer with a JSON array of {count} objects: [{{"question": "...", "answer": "..
 
 Text:
 {text}"""
+COLUMNS = ("question", "answer", "context", "document", "section")  # of a file of pairs; it needs the first two
 TOO_MANY = "more values than columns"  # a comma without quotes, behind which every value is shifted
 FENCE = re.compile(r"```(?:json)?\s*(.*?)\s*```", re.DOTALL)
 
@@ -120,7 +121,7 @@ def read_pairs(path: Path) -> tuple[list[Pair], list[SetAside]]:
     Where it names no document, rows of one context belong together, and a row without one stands alone.
 
     Raises:
-        ConfigError: no such file, no CSV, or one of the two columns is missing.
+        ConfigError: no such file, no CSV, one of the first two columns is missing, or one of all is there twice.
     """
     try:
         with path.open(encoding="utf-8-sig", newline="") as file:
@@ -128,8 +129,10 @@ def read_pairs(path: Path) -> tuple[list[Pair], list[SetAside]]:
             columns, rows = list(reader.fieldnames or []), list(reader)
     except (OSError, ValueError, csv.Error) as error:
         raise ConfigError("pairs", path, f"cannot be read as CSV: {' '.join(str(error).split())}") from None
-    for column in ("question", "answer"):
-        if column not in columns:
+    for column in COLUMNS:
+        if columns.count(column) > 1:
+            raise ConfigError("pairs", path, f"has more than one column {column!r}", "rename the others in its header")
+        if column in COLUMNS[:2] and column not in columns:
             there = f"has no column {column!r}, only {', '.join(columns) or 'none'}"
             raise ConfigError("pairs", path, there, "rename the column in its header")
     first: dict[str, int] = {}  # the row in which a context comes first
@@ -146,7 +149,7 @@ def read_pairs(path: Path) -> tuple[list[Pair], list[SetAside]]:
 
 def _pair(row: Mapping[str, Any], file: str, place: str) -> Pair:
     """`file` and `place` stand in for a document and section that are not given; a short row lacks its last values."""
-    given = {name: (row.get(name) or "").strip() for name in ("question", "answer", "context", "document", "section")}
+    given = {name: (row.get(name) or "").strip() for name in COLUMNS}
     document = given["document"] or file
     section = (given["section"] or place).removeprefix(f"{document}, ")  # which `build` puts before it
     return Pair(given["question"], given["answer"], given["context"], document, f"{document}, {section}")

@@ -18,8 +18,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Generic, Protocol, TypeVar
 
-from sweeper.checks import ConfigError
-from tasks.document_split import TEST, TRAIN, Parts, Placed, held_out, unit_of_split
+from sweeper.arguments import whole_number
+from sweeper.checks import ConfigError, one_of
+from tasks.document_split import AUTO, DOCUMENT, SECTION, TEST, TRAIN, Parts, Placed, held_out, unit_of_split
 from tasks.near_duplicates import near_duplicates
 from tasks.whole_groups import some_groups
 
@@ -55,6 +56,13 @@ class Settings:
     test_share: float
     split: str  # document | section | auto
     seed: int
+
+    @classmethod
+    def of(cls, given: Mapping[str, str]) -> Settings:
+        """From the words of a command, all of them given. Raises ConfigError."""
+        one_of("split", given["split"], (AUTO, DOCUMENT, SECTION))
+        near_duplicate, test_share = (_share(given, key) for key in ("near_duplicate", "test_share"))
+        return cls(near_duplicate, test_share, given["split"], whole_number(given, "seed", 0))
 
 
 @dataclass(frozen=True)
@@ -121,8 +129,8 @@ class DocumentSet:
         kept = [row for number, row in enumerate(rows) if number not in repeated]
         named = [_side(row, key(row), follows) if follows else None for row in kept]
         rest = [row for row, side in zip(kept, named, strict=True) if side is None]
-        parts = self._parts(rest, must_split=len(rest) == len(kept))
-        sides = [side or parts.side(row) or TRAIN for row, side in zip(kept, named, strict=True)]
+        parts = self._parts(rest, aside, must_split=0 < len(rest) == len(kept))
+        sides = [side or parts.sides[parts.name(row)] for row, side in zip(kept, named, strict=True)]
         return Content(kept, sides, parts, len(rest) if follows else None, aside)
 
     def write(self, content: Content[RowT], sources: Sources) -> None:
@@ -137,13 +145,12 @@ class DocumentSet:
     def _settings(self) -> dict[str, Any]:
         return {key: value for key, value in self.words.items() if key != "out"} | dataclasses.asdict(self.settings)
 
-    def _parts(self, rows: Sequence[Row], *, must_split: bool) -> Parts:
+    def _parts(self, rows: Sequence[Row], aside: Sequence[SetAside], *, must_split: bool) -> Parts:
         """Rows that stand beside others may be too few to hold any of them out: then all are trained on."""
         share, seed = self.settings.test_share, self.settings.seed
         unit = unit_of_split([row.document for row in rows], share, self.settings.split)
         names = [str(getattr(row, unit)) for row in rows]
-        must_split = must_split and bool(rows)
-        test = held_out(names, share, seed) if must_split else some_groups(names, share * len(names), seed)
+        test = held_out(names, share, seed, told(aside)) if must_split else some_groups(names, share * len(names), seed)
         return Parts(unit, frozenset(names) - test, test)
 
     def _write_rows(self, side: str, rows: Sequence[Row]) -> None:
@@ -159,7 +166,7 @@ class DocumentSet:
             "sources": sources.described(),
             "no_documents": [path.as_posix() for path in sources.others],
             "settings": self._settings(),
-            "counts": {**{side: len(content.of(side)) for side in (TRAIN, TEST)}, "set_aside": _reasons(content)},
+            "counts": {**{side: len(content.of(side)) for side in (TRAIN, TEST)}, "set_aside": _reasons(content.aside)},
             "documents": {side: dict(Counter(row.document for row in content.of(side))) for side in (TRAIN, TEST)},
             "parts": content.parts.plain(),
         }
@@ -172,7 +179,6 @@ class DocumentSet:
         os.replace(scratch, self.folder / MANIFEST)
 
     def _summary(self, content: Content[RowT]) -> str:
-        lost = ", ".join(f"{count:,} {reason}" for reason, count in _reasons(content).items()) or "none"
         number, unit = len(content.parts.test), content.parts.unit
         units = f"{number:,} {unit}{'s' * (number != 1)}"
         how = f"{units} held out"
@@ -181,7 +187,7 @@ class DocumentSet:
             how = "as the text is split" + own * bool(content.unnamed)
         note = f"; {NOTES[missing]}" if (missing := content.missing()) else ""
         return (f"{self.folder}: {len(content.of(TRAIN)):,} rows to train on, {len(content.of(TEST)):,} to test on "
-                f"({how}); set aside: {lost}{note}")  # fmt: skip
+                f"({how}); set aside: {told(content.aside)}{note}")  # fmt: skip
 
 
 def read_manifest(folder: Path) -> dict[str, Any] | None:
@@ -218,7 +224,7 @@ def _side(row: Row, text: str, follows: Parts) -> str | None:
     Raises:
         ConfigError: it has the document on both sides, and not the row's section.
     """
-    side = follows.side(row)
+    side = follows.sides.get(follows.name(row))
     if side is None and row.document in follows.divided:
         raise ConfigError("section", row.section, f"the text holds sections of {row.document} out, and this is none of "
                           f"them: the side of the row {text!r} is unknown", "name the row's page or part in the column "
@@ -226,12 +232,27 @@ def _side(row: Row, text: str, follows: Parts) -> str | None:
     return side
 
 
-def _reasons(content: Content[Any]) -> dict[str, int]:
-    return dict(Counter(lost.reason for lost in content.aside))
+def told(aside: Sequence[SetAside]) -> str:
+    """`3 near duplicate, 1 unreadable`, or `none`."""
+    return ", ".join(f"{count:,} {reason}" for reason, count in _reasons(aside).items()) or "none"
+
+
+def _reasons(aside: Sequence[SetAside]) -> dict[str, int]:
+    return dict(Counter(lost.reason for lost in aside))
 
 
 def _repeat(row: Row, text: str, kept: Row) -> SetAside:
     return SetAside("near duplicate", row.document, row.section, text, f"of one in {kept.section}")
+
+
+def _share(given: Mapping[str, str], key: str) -> float:
+    try:
+        value = float(given[key])
+    except ValueError:
+        raise ConfigError(key, given[key], "must be a number") from None
+    if not 0 < value < 1:  # nor does nan
+        raise ConfigError(key, given[key], "must lie between 0 and 1")
+    return value
 
 
 def _sha256(path: Path) -> str:

@@ -41,10 +41,14 @@ class Parts:
     def plain(self) -> dict[str, Any]:
         return {"unit": self.unit, TRAIN: sorted(self.train), TEST: sorted(self.test)}
 
-    def side(self, row: Placed) -> str | None:
-        """None where the row's document or section is none of the parts."""
-        name = getattr(row, self.unit)
-        return TEST if name in self.test else TRAIN if name in self.train else None
+    @cached_property
+    def sides(self) -> Mapping[str, str]:
+        """Of each part, by its name."""
+        return dict.fromkeys(self.train, TRAIN) | dict.fromkeys(self.test, TEST)
+
+    def name(self, row: Placed) -> str:
+        """Of the document or section that must be one of the parts, for the row to have a side."""
+        return str(getattr(row, self.unit))
 
     @cached_property
     def divided(self) -> AbstractSet[str]:
@@ -65,8 +69,10 @@ def unit_of_split(documents: Sequence[str], share: float, wanted: str) -> str:
     return SECTION if largest > share * len(documents) else DOCUMENT
 
 
-def held_out(units: Sequence[str], share: float, seed: int) -> set[str]:
+def held_out(units: Sequence[str], share: float, seed: int, aside: str = "none") -> set[str]:
     """From each row's unit, some whose rows together are about the share: see `some_groups`.
+
+    `aside` tells what became no row.
 
     Raises:
         ConfigError: that leaves one of the sides empty.
@@ -75,5 +81,6 @@ def held_out(units: Sequence[str], share: float, seed: int) -> set[str]:
     if not taken or len(taken) == len(sizes):
         enough = math.ceil(100 * min(sizes.values(), default=0) / max(1, len(units))) / 100
         fix = f"test_share={enough:g}" if 0 < enough < 1 and not taken else "give more documents"
-        raise ConfigError("test_share", share, f"none of {len(sizes):,} whole parts can be held out for it", fix)
+        rule = f"none of {len(sizes):,} whole parts can be held out for it (set aside: {aside})"
+        raise ConfigError("test_share", share, rule, fix)
     return taken

@@ -6,6 +6,7 @@ A document comes in sections, which are what its chunks never cross: the pages o
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -46,8 +47,11 @@ def find(inputs: Sequence[str], arxiv: Path) -> tuple[list[Path], list[Path]]:
     """
     found, others = dict[Path, None](), dict[Path, None]()
     for word in inputs:
-        inside = _inside(word, arxiv)
-        named = not Path(word).expanduser().is_dir()
+        if not word:  # which a path takes as the current folder
+            raise ConfigError("input", ",".join(inputs), "nothing stands beside one of its commas", "leave it out")
+        path = Path(os.path.expanduser(word))  # Path.expanduser raises an error where nobody has that home
+        inside = _inside(word, path, arxiv)
+        named = not path.is_dir()
         documents = [path for path in inside if _is_document(path, named=named)]
         if not documents:
             raise ConfigError("input", word, f"holds no document ({', '.join(KINDS)})")
@@ -77,12 +81,14 @@ def without_gutenberg(text: str) -> str:
     return text[credit.end() :] if credit and (start or end) else text
 
 
-def _inside(word: str, arxiv: Path) -> list[Path]:
-    path = Path(word).expanduser()
-    if path.is_dir():
-        return sorted(inner for inner in path.rglob("*") if inner.is_file())
-    if path.is_file():
-        return [path]
+def _inside(word: str, path: Path, arxiv: Path) -> list[Path]:
+    try:
+        if path.is_dir():
+            return sorted(inner for inner in path.rglob("*") if inner.is_file())
+        if path.is_file():
+            return [path]
+    except OSError as error:  # a name that the file system cannot look up
+        raise ConfigError("input", word, str(error.strerror), "name another file or folder") from error
     if match := ARXIV.fullmatch(word):
         return [_arxiv_pdf(match[1], arxiv)]
     raise ConfigError("input", word, "no such file or folder, and no arXiv id", "such as arxiv:1706.03762")

@@ -10,8 +10,8 @@ whole documents or sections (a PDF's page, some 8,000 characters of a text) out 
 one that overlaps it, is in the training split. With a writer, a chat model then asks and answers about every chunk.
 
 input            files, folders (searched through), arXiv ids of PDFs already saved; commas between them
-out              folder of the results; finished ones are not overwritten, and a build with a writer that stopped goes
-                 on where it was when it is given again
+out              folder of the results, for one command at a time; finished ones are not overwritten, and a build with
+                 a writer that stopped goes on where it was when it is given again
 arxiv            folder of the saved PDFs; the current one unless given
 model            conf/model whose tokenizer counts the tokens (mini); model.path: its folder
 chunk_tokens     of a chunk, at most (254: a block of task.max_length=256, with its first and last token)
@@ -56,12 +56,14 @@ from sweeper.model_digest import with_digest
 from sweeper.search import model_files
 from sweeper.search.command import CONFIG_NAME
 from sweeper.search.compose import Composer
+from sweeper.tracking import places
 from tasks.answer_pairs import Pair, Writer, prompt, read_pairs, write_pairs
 from tasks.chunks import Chunk, chunks
-from tasks.document_set import DocumentSet, SetAside, Settings, Sources, parts_of
-from tasks.document_split import AUTO, DOCUMENT, SECTION
+from tasks.document_set import DocumentSet, SetAside, Settings, Sources, parts_of, told
+from tasks.document_split import AUTO
 from tasks.document_text import Document, Unreadable, find, read
-from tasks.pair_journal import PairJournal, Portion
+from tasks.folder_lock import alone_in
+from tasks.pair_journal import PairJournal, Portion, asked
 
 if TYPE_CHECKING:
     from tokenizers import Tokenizer
@@ -86,12 +88,16 @@ def command(words: list[str]) -> int:
     verb, *rest = words
     one_of("command line", verb, ("build", "import"))
     check_installed()
-    if verb == "build":
-        keys = ("input", "out", "model.path", "writer", "writer.path", *BUILD, *WRITING)
-        build(BUILD | WRITING | arguments.parse(rest, keys, needs=("input", "out"), program=PROGRAM))
-    else:
-        keys = ("pairs", "out", *SPLITTING)
-        import_pairs(SPLITTING | arguments.parse(rest, keys, needs=("pairs", "out"), program=PROGRAM))
+    keys, needs, make = {
+        "build": (("model.path", "writer", "writer.path", *BUILD, *WRITING), ("input", "out"), build),
+        "import": (SPLITTING, ("pairs", "out"), import_pairs),
+    }[verb]
+    given = arguments.parse(rest, (*needs, *keys), needs=needs, program=PROGRAM)
+    out = Path(given["out"])
+    for name in ("text", "pairs"):
+        places.check_folder("out", out, out / name)
+    with alone_in("out", out):
+        make(given)
     return 0
 
 
@@ -102,9 +108,14 @@ def check_installed() -> None:
             raise ConfigError("tasks.documents", package, "is not installed", "pip install 'sweeper[documents]'")
 
 
-def build(given: Mapping[str, str]) -> None:
-    settings, out = settings_of(given), Path(given["out"])
+def build(words: Mapping[str, str]) -> None:
+    given = {**BUILD, **WRITING, **words}
+    settings, out = Settings.of(given), Path(given["out"])
+    if idle := [key for key in WRITER if key in words and "writer" not in words]:
+        raise ConfigError(idle[0], words[idle[0]], "is about a writer", "give one: writer=llama_2_7b_chat, say")
     tokens, overlap = whole_number(given, "chunk_tokens", 8), whole_number(given, "overlap_tokens", 0)
+    if tokens > sys.maxsize:
+        raise ConfigError("chunk_tokens", tokens, "more than any text has")
     if 2 * overlap > tokens:
         raise ConfigError("overlap_tokens", overlap, f"more than half of a chunk (chunk_tokens={tokens})")
     tokenizer = tokenizer_of(composed(given, "model").model)
@@ -127,24 +138,19 @@ def build(given: Mapping[str, str]) -> None:
         answers.journal.delete()
 
 
-def import_pairs(given: Mapping[str, str]) -> None:
+def import_pairs(words: Mapping[str, str]) -> None:
+    given = {**SPLITTING, **words}
     path, out = Path(given["pairs"]), Path(given["out"])
-    pairs_set = DocumentSet(out / "pairs", settings_of(given), given)
+    pairs_set = DocumentSet(out / "pairs", Settings.of(given), given)
     pairs_set.check_free()
     follows = parts_of(out / "text")
     pairs, aside = read_pairs(path)
     content = pairs_set.content(pairs, lambda pair: pair.question, aside, follows)
     if missing := content.missing():
-        raise ConfigError("pairs", path, f"none of its {len(content.rows):,} pairs is for the {missing} split",
-                          "add pairs about documents that the text has on that side (its manifest.json names them), or "
-                          "about others, or give an out= that holds no text")  # fmt: skip
+        rule = f"none of its {len(content.rows):,} pairs is for the {missing} split (set aside: {told(content.aside)})"
+        raise ConfigError("pairs", path, rule, "add pairs about documents that the text has on that side (its "
+                          "manifest.json names them), or about others, or give an out= that holds no text")  # fmt: skip
     pairs_set.write(content, Sources([path]))
-
-
-def settings_of(given: Mapping[str, str]) -> Settings:
-    one_of("split", given["split"], (AUTO, DOCUMENT, SECTION))
-    near_duplicate, test_share = (share(given, key) for key in ("near_duplicate", "test_share"))
-    return Settings(near_duplicate, test_share, given["split"], whole_number(given, "seed", 0))
 
 
 def read_all(paths: Sequence[Path]) -> tuple[list[Document], list[SetAside]]:
@@ -174,10 +180,14 @@ class Writing:
 
     @classmethod
     def of(cls, given: Mapping[str, str]) -> Writing:
-        config = composed(given, "writer")
-        if config.model.architecture is not Architecture.CAUSAL_LM:
-            raise ConfigError("writer", given["writer"], "no model that writes", "choose a causal language model")
-        model_files.check_at_hand(config.model)
+        try:
+            config = composed(given, "writer")
+            if config.model.architecture is not Architecture.CAUSAL_LM:
+                raise ConfigError("writer", given["writer"], "no model that writes", "choose a causal language model")
+            model_files.check_at_hand(config.model)
+        except ConfigError as error:  # by the word that was given: `model` counts the tokens
+            key, fix = (text.replace("model.", "writer.") for text in (error.key, error.fix))
+            raise ConfigError(key, error.value, error.rule, fix) from error
         words = {key: given[key] for key in (*WRITER, "seed") if key in given}
         return cls(config, words, whole_number(given, "pairs_per_chunk", 1), whole_number(given, "retries", 0),
                    whole_number(given, "max_new_tokens", 1))  # fmt: skip
@@ -199,10 +209,10 @@ class Writing:
         writer.check([prompt(chunk, self.count) for chunk in found])
         return writer
 
-    def ask(self, found: Sequence[Chunk], writer: Writer) -> Portion:
-        """Every chunk's pairs, and the answers that stayed malformed."""
+    def ask(self, first: int, found: Sequence[Chunk], writer: Writer) -> Portion:
+        """Every chunk's pairs, and the answers that stayed malformed. `first` is the number of the first chunk."""
         steps = list(write_pairs(found, writer, count=self.count, retries=self.retries))
-        return Portion(len(found), [pair for new, _ in steps for pair in new],
+        return Portion(first, len(found), [pair for new, _ in steps for pair in new],
                        [answer for _, lost in steps for answer in lost])  # fmt: skip
 
 
@@ -229,15 +239,15 @@ class Answers:
         """
         journal = PairJournal.of(folder / "pairs.jsonl.partial", writing.identity(), chunks, writing.count)
         done = journal.portions()
-        left = chunks[sum(portion.chunks for portion in done) :]
+        left = chunks[asked(done) :]
         return cls(writing, chunks, journal, done, writing.writer(left) if left else None)
 
     def all_pairs(self) -> tuple[list[Pair], list[SetAside]]:
         """Of every chunk, once the writer has answered about the rest; and the answers that stayed malformed."""
         if self.done:
             print(f"goes on: {self._progress()}")
-        while self.writer and (left := self.chunks[self._num_done() :]):
-            self.done.append(self.writing.ask(left[:PORTION], self.writer))
+        while self.writer and (first := asked(self.done)) < len(self.chunks):
+            self.done.append(self.writing.ask(first, self.chunks[first : first + PORTION], self.writer))
             self.journal.add(self.done[-1])
             print(self._progress(), flush=True)
         return ([pair for portion in self.done for pair in portion.pairs],
@@ -245,11 +255,8 @@ class Answers:
 
     def _progress(self) -> str:
         pairs, lost = (sum(len(getattr(own, kind)) for own in self.done) for kind in ("pairs", "aside"))
-        return f"{self._num_done():,} of {len(self.chunks):,} chunks asked: {pairs:,} pairs, {lost:,} answers set aside"
-
-    def _num_done(self) -> int:
-        """Chunks that the writer has answered about."""
-        return sum(portion.chunks for portion in self.done)
+        number = f"{asked(self.done):,} of {len(self.chunks):,}"
+        return f"{number} chunks asked: {pairs:,} pairs, {lost:,} answers set aside"
 
 
 def composed(given: Mapping[str, str], role: str) -> RunConfig:
@@ -278,16 +285,6 @@ def tokenizer_of(model: ModelConfig) -> Tokenizer:
     tokenizer.no_truncation()
     tokenizer.no_padding()
     return tokenizer
-
-
-def share(given: Mapping[str, str], key: str) -> float:
-    try:
-        value = float(given[key])
-    except ValueError:
-        raise ConfigError(key, given[key], "must be a number") from None
-    if not 0 < value < 1:  # nor does nan
-        raise ConfigError(key, given[key], "must lie between 0 and 1")
-    return value
 
 
 if __name__ == "__main__":

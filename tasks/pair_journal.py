@@ -1,7 +1,7 @@
 """What a chat model has written so far, so that a build which stopped goes on where it was.
 
-Its first line is the header: what decides the answers. Every other line is a portion of chunks that is done. A last
-line that a crash cut off is none: its portion is asked again.
+Its first line is the header: what decides the answers. Every other line is a portion of chunks that is done, which
+follows the one before. A last line that a crash cut off is none: its portion is asked again.
 """
 
 from __future__ import annotations
@@ -22,9 +22,15 @@ from tasks.document_set import SetAside, difference
 
 @dataclass(frozen=True)
 class Portion:
+    first: int  # number of the first of its chunks, from 0: it follows the portion before
     chunks: int  # that were asked about
     pairs: list[Pair]
     aside: list[SetAside]
+
+
+def asked(done: Sequence[Portion]) -> int:
+    """How many chunks they are about, from the first one on."""
+    return sum(portion.chunks for portion in done)
 
 
 @dataclass(frozen=True)
@@ -42,7 +48,7 @@ class PairJournal:
         """Those that are done; what a crash cut off is deleted.
 
         Raises:
-            ConfigError: the header is another one, or a whole line cannot be read.
+            ConfigError: the header is another one, or a whole line cannot be read or does not follow the one before.
         """
         if not self.path.exists():
             return []
@@ -51,7 +57,11 @@ class PairJournal:
         lines = [self._read(line, number) for number, line in enumerate(whole.split(b"\n")[:-1], start=1)]
         if lines and (changed := difference(lines[0], self.header)):
             raise ConfigError("out", self.path, f"was begun with {changed}", "give the same again, or delete it")
-        done = [self._portion(line, number) for number, line in enumerate(lines[1:], start=2)]
+        done: list[Portion] = []
+        for number, line in enumerate(lines[1:], start=2):
+            done.append(self._portion(line, number))
+            if done[-1].first != asked(done[:-1]):
+                raise self._damaged(number)
         os.truncate(self.path, len(whole))
         return done
 
@@ -78,8 +88,8 @@ class PairJournal:
 
     def _portion(self, plain: Mapping[str, Any], number: int) -> Portion:
         try:
-            pairs, aside = plain["pairs"], plain["aside"]
-            return Portion(int(plain["chunks"]), [Pair(**pair) for pair in pairs], [SetAside(**lost) for lost in aside])
+            pairs, aside = [Pair(**pair) for pair in plain["pairs"]], [SetAside(**lost) for lost in plain["aside"]]
+            return Portion(int(plain["first"]), int(plain["chunks"]), pairs, aside)
         except (KeyError, TypeError, ValueError):
             raise self._damaged(number) from None
 

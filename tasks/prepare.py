@@ -16,9 +16,8 @@ label, the class number, of a classification. The splits are those that a run wi
 from __future__ import annotations
 
 import json
-import os
-import shutil
 import sys
+import tempfile
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
@@ -163,14 +162,15 @@ def _check_target(out: Path) -> None:
 
 
 def _write(out: Path, frames: Mapping[str, pd.DataFrame], what: Mapping[str, Any]) -> None:
-    """The whole folder or nothing of it."""
-    scratch = out.with_name(f".{out.name}.partial")
-    shutil.rmtree(scratch, ignore_errors=True)
-    scratch.mkdir(parents=True)
-    for split, frame in frames.items():
-        frame.to_parquet(scratch / f"{split}.parquet", index=False)
-    (scratch / DESCRIPTION).write_text(json.dumps(what, indent=1, ensure_ascii=False), encoding="utf-8")
-    os.replace(scratch, out)  # an empty folder there gives way
+    """All files or none of them, also into a folder that is there: somebody may stand in it."""
+    out.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(prefix=".", dir=out) as name:
+        scratch = Path(name)
+        for split, frame in frames.items():
+            frame.to_parquet(scratch / f"{split}.parquet", index=False)
+        (scratch / DESCRIPTION).write_text(json.dumps(what, indent=1, ensure_ascii=False), encoding="utf-8")
+        for path in scratch.iterdir():
+            path.rename(out / path.name)
 
 
 def _push(out: Path, splits: Sequence[str], repo: str, *, private: bool) -> str:

@@ -114,6 +114,7 @@ def test_ready_pairs_may_name_their_document_and_section(tmp_path: Path) -> None
 @pytest.mark.parametrize(
     ("content", "message"),
     [(None, "cannot be read as CSV"), (b"question,reply\na,b\n", "has no column 'answer', only question, reply"),
+     (b"question,answer,question\na,b,c\n", "has more than one column 'question'; rename the others in its header"),
      (b"", "has no column 'question', only none"), (b"question,answer\n\xff,b\n", "cannot be read as CSV"),
      (b'question,answer\n"a,b\n', "cannot be read as CSV")],
 )  # fmt: skip

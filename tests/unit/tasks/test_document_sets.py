@@ -114,6 +114,22 @@ def test_a_share_that_no_part_is_small_enough_for_names_one_that_is() -> None:
         held_out(["a"], 0.1, 0)
 
 
+def test_a_share_that_cannot_be_held_out_tells_what_was_set_aside_before(tmp_path: Path) -> None:
+    made = DocumentSet(tmp_path, SETTINGS, {})
+    aside = [SetAside("unreadable", name, "", "") for name in ("a.pdf", "b.pdf")]
+    told = (
+        r"test_share=0.25: none of 1 whole parts can be held out for it \(set aside: 2 unreadable, 1 near duplicate\); "
+    )
+    with pytest.raises(ConfigError, match=told):
+        made.content([Chunk(LIGHT, "a", "a, page 1")] * 2, lambda chunk: chunk.text, aside)
+
+
+def test_a_row_of_no_part_is_never_trained_on_in_silence(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(DocumentSet, "_parts", lambda *_, **__: Parts("document", frozenset({"d0"}), frozenset({"d1"})))
+    with pytest.raises(KeyError, match="d2"):
+        DocumentSet(tmp_path, SETTINGS, {}).content(rows(2, 2, 2), lambda chunk: chunk.text, [])
+
+
 @pytest.mark.parametrize(("sizes", "column"), [((6, 6, 6, 6), "document"), ((24,), "section"), ((3, 20), "section")])
 def test_nothing_of_a_held_out_part_is_trained_on(tmp_path: Path, sizes: tuple[int, ...], column: str) -> None:
     parts = written(tmp_path, rows(*sizes))
@@ -191,7 +207,7 @@ def test_a_side_without_rows_is_told_and_recorded(
 ) -> None:
     found = rows(6, 6, 6, 6)
     parts = written(tmp_path / "text", found)
-    written(tmp_path / "pairs", [row for row in found if parts.side(row) == side], follows=parts)
+    written(tmp_path / "pairs", [row for row in found if parts.sides[row.document] == side], follows=parts)
     assert [path.stem for path in (tmp_path / "pairs").glob("*.parquet")] == [side]
     assert json.loads((tmp_path / "pairs" / "manifest.json").read_text("utf-8"))["note"] == note
     text, pairs = capsys.readouterr().out.splitlines()

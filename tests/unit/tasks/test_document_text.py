@@ -133,6 +133,8 @@ def test_an_arxiv_id_is_its_saved_pdf(tmp_path: Path, word: str, file: str) -> N
 @pytest.mark.parametrize(
     ("word", "message"),
     [("nowhere", r"input=nowhere: no such file or folder, and no arXiv id"),
+     ("~nobody-at-all", r"input=~nobody-at-all: no such file or folder, and no arXiv id"),
+     ("a" * 300, r"input=a+: File name too long; name another file or folder"),
      ("1706.03762", r"input=1706.03762: .* does not hold its PDF; save https://arxiv.org/pdf/1706.03762 there"),
      ("notes.docx", r"input=.*notes.docx: holds no document \(.pdf, .txt\)")],
 )  # fmt: skip
@@ -143,3 +145,15 @@ def test_a_word_that_names_no_document_is_refused(
     Path("notes.docx").touch()
     with pytest.raises(ConfigError, match=message):
         find([word], tmp_path)
+
+
+@pytest.mark.parametrize("words", ["mine.txt,", ",mine.txt", "mine.txt,,mine.txt", ","])
+def test_a_comma_too_many_does_not_name_the_current_folder(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, words: str
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    for name in ("mine.txt", "other.txt"):
+        Path(name).write_text("x")
+    with pytest.raises(ConfigError, match=rf"input={words}: nothing stands beside one of its commas; leave it out"):
+        find(words.split(","), tmp_path)
+    assert len(find(["."], tmp_path)[0]) == 2  # asked for by name

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import json
+import os
+import socket
 import subprocess
 import sys
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 
 import pandas as pd
@@ -133,6 +136,7 @@ def test_a_build_that_stopped_goes_on_where_it_was(
     writes(monkeypatch, Stopping())
     assert build(folder, "writer=mini", "retries=1") == 130
     written = folder / "documents" / "pairs"
+    assert sorted(path.name for path in written.parent.iterdir()) == ["pairs", "text"]
     assert [path.name for path in written.iterdir()] == ["pairs.jsonl.partial"]
     with (written / "pairs.jsonl.partial").open("a") as file:
         file.write('{"chunks": 7, "pairs": [{"question": "Wh')  # as a crash may leave it
@@ -156,7 +160,8 @@ def test_a_build_that_stopped_goes_on_where_it_was(
 @pytest.mark.parametrize(
     ("number", "line", "fix"),
     [(1, "{", "delete it: what"), (1, "[]", "delete it: what"), (2, "\0\0\0", "delete it from this line on (keep 1): "),
-     (3, '{"chunks": 7}', "delete it from this line on (keep 2): "), (3, "{\xff", "delete it from this line on")],
+     (3, '{"chunks": 7}', "delete it from this line on (keep 2): "), (3, "{\xff", "delete it from this line on"),
+     (3, '{"first": 0, "chunks": 7, "pairs": [], "aside": []}', "delete it from this line on (keep 2): ")],
 )  # fmt: skip
 def test_a_damaged_line_of_what_was_written_is_one_line(
     folder: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], number: int, line: str, fix: str
@@ -179,6 +184,51 @@ def test_a_damaged_line_of_what_was_written_is_one_line(
     assert build(folder, "writer=mini") == 0
     texts = len(frame(folder, "text/train")) + len(frame(folder, "text/test"))
     assert writer.asked == texts - 7 * max(0, number - 2)
+
+
+@pytest.mark.parametrize("verb", ["build", "import"])
+def test_one_command_at_a_time_works_in_a_folder(
+    folder: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], verb: str
+) -> None:
+    """The second is refused while the first has its writer write."""
+    out = folder / "documents"
+    pairs = [f"What of the year {number * number}?,Peace {number},," for number in range(1600, 1620)]
+    second = partial(build, folder, "writer=mini") if verb == "build" else partial(imported, folder, *pairs)
+    codes: list[int] = []
+
+    class Interrupted(FakeWriter):
+        def __call__(self, prompts: Sequence[Prompt], *, attempt: int) -> list[str]:
+            codes.append(second())
+            return super().__call__(prompts, attempt=attempt)
+
+    writes(monkeypatch, Interrupted())
+    assert build(folder, "writer=mini", "retries=0") == 0
+    assert len(codes) > 2
+    assert set(codes) == {2}
+    errors = set(capsys.readouterr().err.splitlines())
+    assert errors == {f"error: out={out}: process {os.getpid()} on {socket.gethostname()} writes there; "
+                      "wait for it, stop it, or name another folder"}  # fmt: skip
+    assert sorted(path.name for path in out.iterdir()) == ["pairs", "text"]
+
+
+@pytest.mark.parametrize("verb", ["build", "import"])
+@pytest.mark.parametrize(
+    ("out", "rule"),
+    [("file", "file is a file; name a folder"), ("file/documents", "file is a file; name a folder"),
+     ("there", "there/{} is a file; name a folder"), ("/proc/documents", "No such file or directory; name another")],
+)  # fmt: skip
+def test_a_folder_that_cannot_be_is_told_before_anything_is_read(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, verb: str, out: str, rule: str
+) -> None:
+    (tmp_path / "file").touch()
+    (tmp_path / "there").mkdir()
+    (tmp_path / "there" / "pairs").touch()
+    monkeypatch.chdir(tmp_path)
+    assert main([verb, f"{'input' if verb == 'build' else 'pairs'}=nowhere", f"out={out}"]) == 2
+    error = capsys.readouterr().err
+    assert error.startswith(f"error: out={out}: ")
+    assert rule.format("pairs") in error
+    assert error.count("\n") == 1
 
 
 def test_a_build_that_stopped_does_not_go_on_with_other_weights(
@@ -281,14 +331,18 @@ def test_imported_questions_that_are_all_on_one_side_are_refused(
             for number in range(3)]  # fmt: skip
     assert imported(folder, *rows) == 2
     error = capsys.readouterr().err
-    assert f"pairs.csv: none of its {len(rows)} pairs is for the {missing} split; add pairs about documents" in error
+    rule = f"none of its {len(rows)} pairs is for the {missing} split (set aside: none)"
+    assert f"pairs.csv: {rule}; add pairs about documents" in error
     assert error.count("\n") == 1
     assert not (folder / "documents" / "pairs").exists()
 
 
 def test_a_file_without_a_whole_pair_is_refused(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    assert imported(folder, "Why?,,,", ",Because.,,") == 2
-    assert "pairs.csv: none of its 0 pairs is for the train split" in capsys.readouterr().err
+    assert imported(folder, "Why?,,,", ",Because.,,", "Who?,Smith, John,,,", "When?,1,2,3,4") == 2
+    told = "none of its 0 pairs is for the train split (set aside: 1 empty answer, 1 empty question, 2 more values than"
+    assert f"pairs.csv: {told} columns); add" in capsys.readouterr().err
+    assert imported(folder, "Who?,Smith, John,,,", "When?,Now,,") == 2
+    assert "can be held out for it (set aside: 1 more values than columns); give" in capsys.readouterr().err
     assert not (folder / "documents").exists()
 
 
@@ -336,6 +390,12 @@ def test_ready_pairs_go_the_same_way(folder: Path, capsys: pytest.CaptureFixture
      (["build", "input=a", "out=x", "chunk_token=3"], "chunk_token=3: unknown argument; did you mean 'chunk_tokens'?"),
      (["build", "input=a", "out=x", "chunk_tokens=many"], "chunk_tokens=many: must be a whole number"),
      (["build", "input=a", "out=x", "chunk_tokens=20.5"], "chunk_tokens=20.5: must be a whole number"),
+     (["build", "input=a", "out=x", f"chunk_tokens={10**30}"], "chunk_tokens=1000000000000000000000000000000: more"),
+     (["build", "input=a", "out=x/y/z", "retries=3"], "retries=3: is about a writer; give one: writer="),
+     (["build", "input=a", "out=x", "writer.path=a"], "writer.path=a: is about a writer; give one: writer="),
+     (["build", "input=a", "out=x", "writer=mini", "writer.path=b"], "writer.path=b: no config.json in this folder"),
+     (["build", "input=a", "out=x", "writer=mini", "pairs_per_chunk=0"], "pairs_per_chunk=0: must be at least 1"),
+     (["build", "input=a", "out=x", "writer=mini", "max_new_tokens=-"], "max_new_tokens=-: must be a whole number"),
      (["build", "input=a", "out=x", "chunk_tokens=4"], "chunk_tokens=4: must be at least 8"),
      (["build", "input=a", "out=x", "near_duplicate=high"], "near_duplicate=high: must be a number"),
      (["build", "input=a", "out=x", "near_duplicate=nan"], "near_duplicate=nan: must lie between 0 and 1"),

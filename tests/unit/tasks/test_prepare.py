@@ -81,6 +81,30 @@ def test_questions_have_their_first_answer_or_the_no_answer_form(tmp_path: Path)
     assert "label" not in test
 
 
+@pytest.mark.parametrize("out", [".", "new", "link"])
+def test_an_empty_folder_that_is_there_is_written_into(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, out: str
+) -> None:
+    """Not put in place of: a shell that stands in it would see nothing."""
+    (tmp_path / "new").mkdir()
+    (tmp_path / "link").symlink_to("new")
+    inode = (tmp_path / "new").stat().st_ino
+    monkeypatch.chdir(tmp_path / "new" if out == "." else tmp_path)
+    assert prepare.main([*SMALL, f"out={out}"]) == 0
+    assert sorted(path.name for path in (tmp_path / "new").iterdir()) == [
+        "dataset.json", "selection.parquet", "test.parquet", "train.parquet",
+    ]  # fmt: skip
+    assert (tmp_path / "new").stat().st_ino == inode
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["link", "new"]
+
+
+def test_files_that_cannot_all_be_written_are_not_there(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(prepare, "description", lambda *_, **__: object())  # no JSON
+    with pytest.raises(TypeError):
+        prepare.main([*SMALL, f"out={tmp_path}"])
+    assert list(tmp_path.iterdir()) == []
+
+
 def test_a_folder_with_something_in_it_is_left_alone(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     (tmp_path / "mine.txt").write_text("kept")
     assert prepare.main([*SMALL, f"out={tmp_path}"]) == 2
