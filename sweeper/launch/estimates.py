@@ -33,8 +33,8 @@ class Estimates:
     def __init__(self, machine: Machine, past: Sequence[PastRun], texts: Texts) -> None:
         self.machine = machine
         self._shapes: dict[str, Shape] = {}
-        members = [self._member(run.config, run.size, run.texts(texts)) for run in past]
-        pairs = list(zip(past, members, strict=True))
+        read = [(run, run.texts(texts)) for run in past]
+        pairs = [(run, self._member(run.config, run.rows(text), text)) for run, text in read]
         self.seconds = Correction([
             Measured(run.kind, self._seconds(member, run.size), (run.train_s, run.eval_s, run.load_s),
                      run.group)
@@ -45,17 +45,14 @@ class Estimates:
                      run.group)
             for run, member in pairs
         ])  # fmt: skip
-        self.disk = Correction([
-            Measured(run.kind, (disk_bytes(run.config, member.shape, run.size),), (run.disk_bytes,))
-            for run, member in pairs
-        ])  # fmt: skip
+        self.disk = Correction([Measured(run.kind, (disk_bytes(member),), (run.disk_bytes,)) for run, member in pairs])
 
     def run(self, config: RunConfig, size: DataSize, texts: Mapping[str, Text]) -> RunEstimate:
         member = self._member(config, size, texts)
         kind = kind_of(config)
         train_s, eval_s, load_s = self.seconds.corrected(kind, self._seconds(member, size))
-        (disk,) = self.disk.corrected(kind, (disk_bytes(config, member.shape, size),))
-        return RunEstimate(member, train_s + eval_s, load_s, disk, checkpoint_bytes(config, member.shape, size))
+        (disk,) = self.disk.corrected(kind, (disk_bytes(member),))
+        return RunEstimate(member, train_s + eval_s, load_s, disk, checkpoint_bytes(member))
 
     def group_bytes(self, members: Sequence[Member]) -> float:
         prior = group_bytes(members, self.machine.device)

@@ -9,9 +9,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from sweeper.config import Architecture, RunConfig
-from sweeper.launch.group import DataSize
 from sweeper.launch.model_shape import Shape, trainable_parameters
-from sweeper.launch.workload import RUNNING_TEXT, Workload, num_steps, steps_per_epoch
+from sweeper.launch.workload import RUNNING_TEXT, Workload
 from sweeper.peft_method import PeftMethod
 
 GIB = 2**30
@@ -98,20 +97,19 @@ def state_bytes(optimizer: str, momentum: float = 0.0) -> float:
     return moments * (1 if "8bit" in name else 4)
 
 
-def disk_bytes(config: RunConfig, shape: Shape, size: DataSize) -> float:
+def disk_bytes(member: Member) -> float:
     """Of the finished run's folder: trained weights in float32, predictions, curve, pictures."""
-    kept = trainable_parameters(PeftMethod.from_config(config.peft), shape) * 4
-    points = num_steps(config, size) / config.train.logging_steps
-    return kept + RECORD_BYTES + PREDICTION_BYTES * size.test + POINT_BYTES * points
+    points = member.work.steps / member.config.train.logging_steps
+    return 4 * _trainable(member) + RECORD_BYTES + PREDICTION_BYTES * member.work.tested + POINT_BYTES * points
 
 
-def checkpoint_bytes(config: RunConfig, shape: Shape, size: DataSize) -> float:
+def checkpoint_bytes(member: Member) -> float:
     """Of the checkpoints that the run holds while it trains, at most."""
-    train, trained = config.train, trainable_parameters(PeftMethod.from_config(config.peft), shape)
-    every = steps_per_epoch(config, size) if train.save_every == "epoch" else train.save_every
-    saved = 0 if train.save_every == "never" else min(CHECKPOINTS, max(0, num_steps(config, size) - 1) // int(every))
+    train, work = member.config.train, member.work
+    every = work.steps_per_epoch if train.save_every == "epoch" else train.save_every
+    saved = 0 if train.save_every == "never" else min(CHECKPOINTS, max(0, work.steps - 1) // int(every))
     keeps_best = train.load_best_model_at_end or train.early_stopping_patience is not None
-    return trained * (saved * (4 + _state(config)) + 4 * keeps_best * (num_steps(config, size) > 0))
+    return _trainable(member) * (saved * (4 + _state(member.config)) + 4 * keeps_best * (work.steps > 0))
 
 
 def _dtype_bytes(config: RunConfig, device: Device) -> int:
@@ -123,9 +121,12 @@ def _dtype_bytes(config: RunConfig, device: Device) -> int:
 
 def _trained_bytes(member: Member) -> float:
     """Gradients and the optimiser's state; an adapter's weights too, a base model's are counted already."""
-    method = PeftMethod.from_config(member.config.peft)
-    own = 4 if method.method == "adapter" else 0
-    return trainable_parameters(method, member.shape) * (own + 4 + _state(member.config))
+    own = 4 if member.config.peft.get("method") == "adapter" else 0
+    return _trainable(member) * (own + 4 + _state(member.config))
+
+
+def _trainable(member: Member) -> int:
+    return trainable_parameters(PeftMethod.from_config(member.config.peft), member.shape)
 
 
 def _state(config: RunConfig) -> float:

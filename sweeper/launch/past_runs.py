@@ -15,7 +15,7 @@ from typing import Any
 
 from sweeper.config import RunConfig, run_config
 from sweeper.launch.group import SHARING_EXPONENT, DataSize
-from sweeper.launch.workload import CHARACTERS_PER_TOKEN, Text, lengths_of, num_rows, num_steps
+from sweeper.launch.workload import CHARACTERS_PER_TOKEN, Text, blocks_of, lengths_of, num_rows, num_steps
 from sweeper.peft_method import PeftMethod
 from sweeper.tracking.run_folder import RUNS
 
@@ -27,7 +27,7 @@ GIB = 2**30
 @dataclass(frozen=True)
 class PastRun:
     config: RunConfig
-    size: DataSize
+    size: DataSize  # in examples
     source: str  # files | hub | demo
     train_s: float  # as if alone
     eval_s: float  # as if alone
@@ -47,9 +47,14 @@ class PastRun:
         sampled = known.get((self.config.task.name, self.source))
         return sampled or dict.fromkeys(("train", "test"), self._counted_text())
 
+    def rows(self, texts: Mapping[str, Text]) -> DataSize:
+        """Of its examples, of which a row of running text became several."""
+        train, test = (blocks_of(self.config.task, texts[split]) for split in ("train", "test"))
+        return DataSize(math.ceil(self.size.train / train), self.size.selection, math.ceil(self.size.test / test))
+
     def _counted_text(self) -> Text:
         train, fixed = self.config.train, lengths_of(self.config, Text(0.0, 0.0), with_answer=True)
-        examples = max(1, num_steps(self.config, self.size) * train.batch_size)
+        examples = max(1, num_steps(self.config, self.size, blocks=1) * train.batch_size)
         rows = num_rows(train.batch_size, fixed, train.row_tokens) / train.batch_size
         own = max(1.0, self.tokens / examples - fixed.own - rows * fixed.prefix)
         return Text(own * CHARACTERS_PER_TOKEN, 2 * own * CHARACTERS_PER_TOKEN)

@@ -25,5 +25,5 @@ def texts_of(source: DataSource, task: TaskConfig) -> dict[str, Text]:
 def _text(source: DataSource, task: TaskConfig, split: str) -> Text:
     columns = template.columns(task)
     rows = files.sample(source.files[split], f"task.data.files.{split}", ROWS)
-    lengths = [sum(len(str(row[column]).strip()) for column in columns) for row in rows]
+    lengths = [sum(len(str(row.get(column) or "").strip()) for column in columns) for row in rows]
     return Text(sum(lengths) / len(lengths), max(lengths)) if lengths else UNKNOWN

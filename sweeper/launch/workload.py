@@ -42,6 +42,8 @@ class Lengths:
 @dataclass(frozen=True)
 class Workload:
     steps: int
+    steps_per_epoch: int
+    tested: int  # examples of the reporting split
     train_tokens: float
     eval_tokens: float  # of every evaluation and of the last judgement
     train_flops: float
@@ -62,16 +64,17 @@ def workload(config: RunConfig, shape: Shape, size: DataSize, texts: Mapping[str
     micro = math.ceil(train.batch_size / train.gradient_accumulation_steps)
     rows = num_rows(micro, lengths, train.row_tokens) if _packs(config) else micro
     tokens = steps * (train.batch_size * lengths.own + train.gradient_accumulation_steps * rows * lengths.prefix)
-    evaluated = num_evaluations(config, size) * _evaluation_tokens(config, texts["train"], size.selection)
-    evaluated += max(1, num_evaluations(config, size)) * _evaluation_tokens(
-        config, texts["train"], fit_rows(config, size)
-    )
+    evaluations = num_evaluations(config, size, blocks)
+    evaluated = evaluations * _evaluation_tokens(config, texts["train"], size.selection)
+    evaluated += max(1, evaluations) * _evaluation_tokens(config, texts["train"], fit_rows(config, size))
     evaluated += _evaluation_tokens(config, texts["test"], size.test)
     trainable = trainable_parameters(method, shape)
     reads_all = config.task.loss_on is LossOn.ALL or config.task.type == RUNNING_TEXT
     reads = lengths.own if reads_all else answer_tokens(config.task)
     return Workload(
         steps=steps,
+        steps_per_epoch=steps_per_epoch(config, size, blocks),
+        tested=size.test * blocks_of(config.task, texts["test"]),
         train_tokens=tokens,
         eval_tokens=evaluated,
         train_flops=tokens
@@ -85,7 +88,7 @@ def workload(config: RunConfig, shape: Shape, size: DataSize, texts: Mapping[str
     )
 
 
-def num_steps(config: RunConfig, size: DataSize, blocks: int = 1) -> int:
+def num_steps(config: RunConfig, size: DataSize, blocks: int) -> int:
     """Of the optimiser, as `training.run` counts them; `blocks`: examples that a row becomes."""
     train = config.train
     if not config.makes_steps:
@@ -94,7 +97,7 @@ def num_steps(config: RunConfig, size: DataSize, blocks: int = 1) -> int:
     return steps if train.max_steps is None else min(steps, train.max_steps)
 
 
-def steps_per_epoch(config: RunConfig, size: DataSize, blocks: int = 1) -> int:
+def steps_per_epoch(config: RunConfig, size: DataSize, blocks: int) -> int:
     return math.ceil(train_rows(config, size) * blocks / config.train.batch_size)
 
 
@@ -108,7 +111,7 @@ def fit_rows(config: RunConfig, size: DataSize) -> int:
     return train_rows(config, size) if config.task.score_train else 0
 
 
-def num_evaluations(config: RunConfig, size: DataSize, blocks: int = 1) -> int:
+def num_evaluations(config: RunConfig, size: DataSize, blocks: int) -> int:
     """Of the selection split: as often as `train.eval_every` says, and once at the end."""
     train, steps = config.train, num_steps(config, size, blocks)
     if not size.selection:

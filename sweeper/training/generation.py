@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from typing import Any
 
 import torch
@@ -36,10 +37,21 @@ def generate(
     per_token = token_bytes(model.config, model.dtype)
     for chosen in batches([len(prompt) + more for prompt in prompts], per_token, memory_share=memory_share):
         embeddings, mask = _padded(model, [prompts[number] for number in chosen], virtual)
-        written = model.generate(inputs_embeds=embeddings, attention_mask=mask, generation_config=settings)
+        with _only(settings, model):
+            written = model.generate(inputs_embeds=embeddings, attention_mask=mask, generation_config=settings)
         for number, tokens in zip(chosen, written.tolist(), strict=True):
             texts[number] = decode(tokenizer, tokens)
     return texts
+
+
+@contextmanager
+def _only(settings: GenerationConfig, model: Any) -> Iterator[None]:
+    """Transformers fills what they leave open from the checkpoint's, whose penalties make greedy text no argmax."""
+    configured, model.generation_config = model.generation_config, settings
+    try:
+        yield
+    finally:
+        model.generation_config = configured
 
 
 def batches(lengths: Sequence[int], per_token: int, *, memory_share: float = 1.0) -> Iterator[list[int]]:

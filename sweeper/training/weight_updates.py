@@ -96,7 +96,7 @@ def copied_modules(model: nn.Module) -> dict[str, nn.Module]:
 
 
 @torch.no_grad()
-def adapted(model: nn.Module, adapter: str, originals: Mapping[str, nn.Module] = {}) -> list[WeightUpdate]:
+def adapted(model: nn.Module, adapter: str, originals: Mapping[str, nn.Module]) -> list[WeightUpdate]:
     """Of the base model inside `model` under one adapter; a prompt changes none.
 
     `originals`: by path, modules whose weights the adapter rewrote when it was made (PiSSA). Raises NotDefined.
@@ -152,30 +152,29 @@ def _through_forward(path: str, layer: Any, base: nn.Module) -> Iterator[WeightU
     plain = _unpacked(base).to(inner.weight.device)
     precision = plain.weight.dtype
     both = _precise_copy(layer, _unpacked(inner), precision)
-    _require_linear(path, plain, both)
+    constant, zero = plain.weight.new_zeros(1), _zero(plain)
+    if zero is not None:
+        constant = both(zero)
+        _require_linear(path, plain, both, zero)
     moved, whole, changed = 0.0, 0.0, 0
-    for units, nothing in _unit_vectors(plain):
+    for units in _units(plain):
         before = plain(units)
-        constant = before.new_zeros(1) if nothing is None else both(nothing)
         delta = both(units) - constant - before
         moved, whole = moved + float(delta.square().sum()), whole + float(before.square().sum())
         rounding = ROUNDING * torch.finfo(precision).eps * (before.abs() + constant.abs())
         changed += int((delta.abs() > rounding).sum())
     yield _update(f"{path}.weight", (math.sqrt(moved), math.sqrt(whole)), changed, plain.weight.numel())
-    yield from _bias(path, layer, base, precision)
+    if zero is not None:
+        yield from _bias(path, layer, base, zero)
 
 
-def _bias(path: str, layer: Any, base: Any, precision: torch.dtype) -> Iterator[WeightUpdate]:
+def _bias(path: str, layer: Any, base: Any, zero: Tensor) -> Iterator[WeightUpdate]:
     """What base and adapter answer to zeros, against the base's own bias; nothing where that is the same."""
-    if isinstance(base, nn.Embedding):
-        return
     inner, own = layer.get_base_layer(), getattr(base, "bias", None)
-    both = _precise_copy(layer, _unpacked(inner, bias=getattr(inner, "bias", None)), precision)
-    _, nothing = next(_unit_vectors(_unpacked(inner)))
-    assert nothing is not None, "only an embedding has no zero"
-    after = both(nothing).flatten().cpu()
-    before = torch.zeros_like(after) if own is None else own.detach().cpu().to(precision)
-    if not torch.allclose(after, before, rtol=ROUNDING * torch.finfo(precision).eps, atol=0):
+    both = _precise_copy(layer, _unpacked(inner, bias=getattr(inner, "bias", None)), zero.dtype)
+    after = both(zero).flatten().cpu()
+    before = torch.zeros_like(after) if own is None else own.detach().cpu().to(zero.dtype)
+    if not torch.allclose(after, before, rtol=ROUNDING * torch.finfo(zero.dtype).eps, atol=0):
         yield _difference(f"{path}.bias", before, after)
 
 
@@ -188,17 +187,13 @@ def _precise_copy(layer: Any, inner: nn.Module, precision: torch.dtype) -> Any:
     return copied
 
 
-def _require_linear(path: str, plain: nn.Module, both: Any) -> None:
+def _require_linear(path: str, plain: nn.Module, both: Any, zero: Tensor) -> None:
     """Raises NotDefined where the update of a sum is not the sum of the updates, but for a constant."""
-    if isinstance(plain, nn.Embedding):
-        return
-    _, nothing = next(_unit_vectors(plain))
-    assert nothing is not None, "only an embedding has no zero"
-    drawn = torch.randn(2, *nothing.shape, generator=torch.Generator().manual_seed(0), dtype=nothing.dtype)
-    one, other = drawn.to(nothing.device)
-    constant = both(nothing)
+    drawn = torch.randn(2, *zero.shape, generator=torch.Generator().manual_seed(0), dtype=zero.dtype)
+    one, other = drawn.to(zero.device)
+    constant = both(zero)
     of_one, of_other, of_sum = (both(x) - constant - plain(x) for x in (one, other, one + other))
-    rounding = torch.finfo(nothing.dtype).eps * plain(one).norm() * len(nothing.flatten()) ** 0.5
+    rounding = torch.finfo(zero.dtype).eps * plain(one).norm() * zero.numel() ** 0.5
     if (of_sum - of_one - of_other).norm() > LINEAR * (of_one.norm() + of_other.norm()) + ROUNDING * rounding:
         raise NotDefined(f"{path} with its adapter is no linear map")
 
@@ -218,16 +213,17 @@ def _unpacked(base: Any, *, bias: Tensor | None = None) -> Any:
     return plain.to(_precise(weight.dtype)).eval()
 
 
-def _unit_vectors(plain: Any) -> Iterator[tuple[Tensor, Tensor | None]]:
-    """[1, UNITS, in] at a time, and a zero vector; of an embedding the tokens, which have no zero."""
-    weight = plain.weight
-    if isinstance(plain, nn.Embedding):
-        for tokens in torch.arange(plain.num_embeddings, device=weight.device).split(UNITS):
-            yield tokens[None], None
-        return
-    num_in = weight.shape[0] if isinstance(plain, Conv1D) else weight.shape[1]
+def _units(plain: Any) -> Iterator[Tensor]:
+    """Unit vectors [1, UNITS, in] at a time; of an embedding its tokens [1, UNITS]."""
+    weight, is_embedding = plain.weight, isinstance(plain, nn.Embedding)
+    num_in = weight.shape[0 if isinstance(plain, nn.Embedding | Conv1D) else 1]
     for hot in torch.arange(num_in, device=weight.device).split(UNITS):
-        yield nn.functional.one_hot(hot, num_in).to(weight.dtype)[None], weight.new_zeros(1, 1, num_in)
+        yield hot[None] if is_embedding else nn.functional.one_hot(hot, num_in).to(weight.dtype)[None]
+
+
+def _zero(plain: Any) -> Tensor | None:
+    """[1, 1, in]; None of an embedding, whose tokens have no zero."""
+    return None if isinstance(plain, nn.Embedding) else torch.zeros_like(next(_units(plain))[:, :1])
 
 
 def _by_delta(path: str, layer: Any, adapter: str) -> WeightUpdate:

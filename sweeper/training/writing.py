@@ -17,7 +17,9 @@ from tasks.chat import renderer
 from tasks.prompting import token_ids
 from tasks.task import Prompt
 
-TEMPERATURE, TOP_P = 0.7, 0.95  # of a text that is asked for again: the greedy one would be the same
+# Of a text that is asked for again, as the greedy one would be the same. No model's own settings count, for sampling
+# or against repetition: every model writes by the same rules, and its first attempt is as greedy as in evaluation.
+SAMPLED = {"do_sample": True, "temperature": 0.7, "top_p": 0.95, "top_k": 0}
 
 
 @dataclass
@@ -60,5 +62,5 @@ class ChatWriter:
         ends = configured_ends(self.base.model) | ({own} if own is not None else set())
         settings = greedy(self.base.tokenizer, ends=ends, max_new_tokens=self.max_new_tokens)
         if attempt:
-            settings.update(do_sample=True, temperature=TEMPERATURE, top_p=TOP_P)
+            settings.update(**SAMPLED)
         return settings

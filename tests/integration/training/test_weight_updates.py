@@ -287,7 +287,7 @@ def test_a_convolution_has_its_delta(load: Load) -> None:
     layer: Any = model[0]
     torch.nn.init.normal_(layer.lora_B["run0"].weight)
     weight, delta = layer.get_base_layer().weight.detach(), layer.get_delta_weight("run0").detach()
-    (update,) = adapted(wrapped.base_model.model, "run0")
+    (update,) = adapted(wrapped.base_model.model, "run0", originals={})
     assert update.relative_norm == pytest.approx(float(delta.norm() / weight.norm()), rel=1e-5)
 
 

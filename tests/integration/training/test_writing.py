@@ -40,6 +40,13 @@ def test_a_further_attempt_is_another_text_and_the_same_for_a_seed(writer: ChatW
     assert torch.equal(torch.get_rng_state(), state)  # nobody else's numbers are drawn
 
 
+def test_no_attempt_hangs_on_what_the_checkpoint_is_set_to(writer: ChatWriter, monkeypatch: pytest.MonkeyPatch) -> None:
+    plain = [writer(PROMPTS, attempt=attempt) for attempt in (0, 1)]
+    own = GenerationConfig(eos_token_id=2, do_sample=True, top_k=1, repetition_penalty=1.5, suppress_tokens=[20])
+    monkeypatch.setattr(writer.base.model, "generation_config", own)
+    assert [writer(PROMPTS, attempt=attempt) for attempt in (0, 1)] == plain
+
+
 def test_a_prompt_that_leaves_no_room_for_its_answer_is_refused(writer: ChatWriter) -> None:
     writer.check(PROMPTS)
     with pytest.raises(ConfigError, match=r"max_new_tokens=12: the writer reads 512 tokens, and a prompt alone has up"):

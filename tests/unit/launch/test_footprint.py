@@ -8,6 +8,8 @@ import pytest
 from sweeper.config import ModelConfig, RunConfig, TaskConfig
 from sweeper.launch.footprint import (
     GIB,
+    POINT_BYTES,
+    PREDICTION_BYTES,
     Device,
     Member,
     checkpoint_bytes,
@@ -90,16 +92,27 @@ def test_less_memory_with_accumulation_and_with_nf4() -> None:
 
 def test_disk_is_the_trained_weights_and_the_records() -> None:
     trainable = trainable_parameters(PeftMethod.from_config(LORA), SHAPE)
-    assert disk_bytes(config(LORA), SHAPE, SIZE) == pytest.approx(4 * trainable, rel=0.01)
-    assert disk_bytes(config({"method": "none"}), SHAPE, SIZE) < 10**6
+    assert disk_bytes(member(LORA)) == pytest.approx(4 * trainable, rel=0.01)
+    assert disk_bytes(member({"method": "none"})) < 10**6
 
 
 def test_checkpoints_are_two_and_the_best() -> None:
     trainable = trainable_parameters(PeftMethod.from_config(LORA), SHAPE)
-    of = [checkpoint_bytes(config(LORA, **train), SHAPE, SIZE) / trainable for train in (
+    of = [checkpoint_bytes(member(LORA, **train)) / trainable for train in (
         {"save_every": "never"}, {"save_every": 1000}, {"save_every": 50}, {"save_every": 5},
         {"save_every": 5, "load_best_model_at_end": True, "eval_every": "epoch"})]  # 63 steps  # fmt: skip
     assert of == [0, 0, 12, 24, 28]
+
+
+def test_running_text_leaves_a_point_and_a_checkpoint_for_the_steps_of_its_blocks() -> None:
+    asked = config(LORA, logging_steps=1, save_every=100)
+    asked.task = TaskConfig(type="language_modeling", max_length=52)
+    row, four = (Member(asked, SHAPE, workload(asked, SHAPE, SIZE, dict.fromkeys(("train", "test"), Text(length, 900))))
+                 for length in (200, 800))  # 50 tokens to a block  # fmt: skip
+    assert (row.work.steps, four.work.steps) == (63, 250)
+    assert checkpoint_bytes(row) == 0
+    assert checkpoint_bytes(four) == 2 * 12 * trainable_parameters(PeftMethod.from_config(LORA), SHAPE)
+    assert disk_bytes(four) - disk_bytes(row) == (250 - 63) * POINT_BYTES + 3 * SIZE.test * PREDICTION_BYTES
 
 
 def test_a_processor_keeps_the_weights_as_they_were_to_tell_how_far_they_moved() -> None:

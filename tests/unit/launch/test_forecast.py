@@ -10,6 +10,8 @@ from pathlib import Path
 import pytest
 
 from sweeper.__main__ import main, open_hydra
+from sweeper.checks import ConfigError
+from sweeper.config import PromptConfig, Source, TaskConfig
 from sweeper.launch import devices
 from sweeper.launch.footprint import GIB, Device
 from sweeper.launch.forecast import Forecast, duration, forecast_text, rounded, size
@@ -17,9 +19,11 @@ from sweeper.launch.group import DataSize
 from sweeper.launch.machine import Machine
 from sweeper.launch.planned import data_size
 from sweeper.launch.text_sample import DEMO, texts_of
+from sweeper.launch.workload import Text
 from sweeper.search.command import read_command
 from sweeper.search.study import Sweep
 from tasks import demo_reviews, hub
+from tasks.sources import DataSource
 
 MACHINE = Machine(flops_per_s=50e9, device=Device(is_gpu=False, free_bytes=8 * GIB), free_disk=100 * GIB)
 DEMO_SWEEP = ("task.data.source=demo", "task.train_size=100,1000")
@@ -177,6 +181,16 @@ def test_texts_are_sampled_from_the_files_of_each_split(make_sweep: MakeSweep, t
     texts = texts_of(sweep.data.source(config), config.task)
     assert (texts["test"].mean, texts["test"].longest) == (7, 10)
     assert texts["train"].longest == len("sentence number 59")
+
+
+def test_a_value_that_a_row_lacks_has_no_characters_and_a_row_must_be_an_object(tmp_path: Path) -> None:
+    task, rows = TaskConfig(prompt=PromptConfig(user="{text}")), tmp_path / "rows.jsonl"
+    source = DataSource(Source.FILES, "rows", "asked for", {"train": rows})
+    rows.write_text('{"text": "abcd"}\n{"label": 1}\n{"text": null}\n', encoding="utf-8")
+    assert texts_of(source, task)["train"] == Text(mean=4 / 3, longest=4)
+    rows.write_text('{"text": "abcd"}\n["abcd"]\n', encoding="utf-8")
+    with pytest.raises(ConfigError, match="cannot be read: row 2 "):
+        texts_of(source, task)
 
 
 def test_of_one_file_the_held_out_rows_are_as_long_as_the_others(make_sweep: MakeSweep) -> None:

@@ -4,6 +4,7 @@ import json
 from pathlib import Path
 
 import pytest
+from huggingface_hub import constants
 
 from sweeper.config import ModelConfig
 from sweeper.launch.model_shape import guessed, shape_of, trainable_parameters
@@ -33,7 +34,7 @@ def test_a_model_folder_gives_the_published_number_of_parameters(tmp_path: Path)
 
 
 def test_a_model_in_the_hubs_cache_is_read_from_there(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("HF_HUB_CACHE", str(tmp_path))
+    monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path))
     model = ModelConfig(hub_id="some/llama", num_parameters=6_738_415_616)
     assert not shape_of(model).is_exact
     snapshot = tmp_path / "models--some--llama" / "snapshots" / "abc"

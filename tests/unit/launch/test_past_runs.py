@@ -2,14 +2,15 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from sweeper.config import ModelConfig, RunConfig, Source, TaskConfig
 from sweeper.launch import past_runs as module
-from sweeper.launch.group import SHARING_EXPONENT
+from sweeper.launch.group import SHARING_EXPONENT, DataSize
 from sweeper.launch.model_shape import shape_of
-from sweeper.launch.past_runs import GIB, folder_bytes, ids_on_disk, is_complete, past_runs
+from sweeper.launch.past_runs import GIB, PastRun, folder_bytes, ids_on_disk, is_complete, past_runs
 from sweeper.launch.workload import Text, workload
 from sweeper.tracking.run_folder import RunFolder, RunIdentity
 
@@ -93,6 +94,24 @@ def test_texts_are_those_sampled_or_what_the_tokens_tell(tmp_path: Path) -> None
     assert run.texts({("sst2", "demo"): known}) == known
     counted = workload(run.config, shape_of(run.config.model), run.size, run.texts({}))
     assert counted.train_tokens == pytest.approx(run.tokens, rel=0.1)
+
+
+@pytest.mark.parametrize("train_size", ["full", 100])
+@pytest.mark.parametrize("is_known", [True, False])
+def test_a_run_on_running_text_counted_blocks_and_is_planned_in_rows(train_size: Any, *, is_known: bool) -> None:
+    task = TaskConfig(type="language_modeling", max_length=52, train_size=train_size)
+    config = RunConfig(model=ModelConfig(embedded=True), task=task, peft=LORA)
+    texts = dict.fromkeys(("train", "test"), Text(800, 900))  # four blocks of 50 tokens
+    rows, trained = DataSize(1000, 0, 50), 1000 if train_size == "full" else train_size
+    planned = workload(config, shape_of(config.model), rows, texts)
+    run = PastRun(
+        config, DataSize(4 * trained, 0, 4 * 50), "files", 1.0, 1.0, 1.0, 1, GIB, GIB, planned.train_tokens, ""
+    )
+    found = run.texts({(task.name, "files"): texts} if is_known else {})
+    again = workload(config, shape_of(config.model), run.rows(found), found)
+    assert again.steps == planned.steps
+    assert again.train_tokens == pytest.approx(planned.train_tokens, rel=0.1)
+    assert again.eval_tokens == pytest.approx(planned.eval_tokens, rel=0.1)
 
 
 def test_ids_are_found_by_what_a_person_reads_of_them(tmp_path: Path) -> None:

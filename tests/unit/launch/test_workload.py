@@ -29,11 +29,12 @@ def config(peft: dict[str, Any] = FULL, *, train_size: Any = "full", **train: An
 
 
 def test_steps_are_those_of_training() -> None:
-    assert num_steps(config(train_size=100), SIZE) == 7  # 100 / 16, rounded up
-    assert num_steps(config(train_size=100, epochs=2.5), SIZE) == 18  # 17.5, rounded up
-    assert num_steps(config(train_size=100, min_steps=250), SIZE) == 250
-    assert num_steps(config(max_steps=5), SIZE) == 5
-    assert num_steps(config({"method": "none"}), SIZE) == 0
+    assert num_steps(config(train_size=100), SIZE, blocks=1) == 7  # 100 / 16, rounded up
+    assert num_steps(config(train_size=100), SIZE, blocks=3) == 19
+    assert num_steps(config(train_size=100, epochs=2.5), SIZE, blocks=1) == 18  # 17.5, rounded up
+    assert num_steps(config(train_size=100, min_steps=250), SIZE, blocks=1) == 250
+    assert num_steps(config(max_steps=5), SIZE, blocks=1) == 5
+    assert num_steps(config({"method": "none"}), SIZE, blocks=1) == 0
 
 
 def test_lengths_of_a_training_and_of_an_evaluated_example() -> None:
@@ -70,7 +71,7 @@ def test_frozen_weights_have_no_gradient_of_their_own() -> None:
 
 @pytest.mark.parametrize(("every", "number"), [("end", 1), ("epoch", 4), (10, 4)])
 def test_evaluations_are_as_often_as_asked_and_once_at_the_end(every: Any, number: int) -> None:
-    assert num_evaluations(config(train_size=160, epochs=3.0, eval_every=every), SIZE) == number
+    assert num_evaluations(config(train_size=160, epochs=3.0, eval_every=every), SIZE, blocks=1) == number
 
 
 @given(rows=st.integers(1, 999), epochs=st.floats(0.1, 20), more_rows=st.integers(0, 500), more=st.floats(0, 10))
@@ -126,6 +127,14 @@ def test_running_text_is_cut_into_blocks_that_are_trained_and_evaluated_whole() 
     assert work.train_tokens == 188 * 16 * 42
     assert work.eval_tokens == 3 * (100 + 50) * 42
     assert work.reads == 16 * 42  # every token is a target
+    assert (work.steps_per_epoch, work.tested) == (188, 3 * 50)
+
+
+def test_running_text_is_evaluated_as_often_as_its_blocks_make_steps() -> None:
+    once, often = (workload(running(eval_every=every), SHAPE, SIZE, dict.fromkeys(("train", "test"), PASSAGE))
+                   for every in ("end", 50))  # fmt: skip
+    assert often.steps == 188
+    assert often.eval_tokens - once.eval_tokens == 3 * (3 * 100 * 42)  # at 50, 100 and 150
 
 
 def test_a_short_text_is_one_block() -> None:
