@@ -53,6 +53,7 @@ CLASSIFICATION = (
 QUESTION_ANSWERING = (
     Metric("exact_match", "share", MAXIMIZE, "normalised text equal to one of the accepted answers"),
     Metric("f1", "share", MAXIMIZE, "overlap of words with the nearest accepted answer, mean over the questions"),
+    Metric("no_answer_share", "share", NEITHER, "of the questions that it left without an answer"),
     Metric("has_answer_exact_match", "share", MAXIMIZE, "of the questions that have an answer"),
     Metric("has_answer_f1", "share", MAXIMIZE, "of the questions that have an answer"),
     Metric("no_answer_exact_match", "share", MAXIMIZE, "of the questions that have none"),

@@ -1,7 +1,8 @@
 """What tells a local model folder from another of the same place: sixty-four hex digits over its deciding files.
 
-A model of the hub has its revision, and the embedded one, too. Reads the weights' bytes, never a tensor: one or two
-gigabytes a second. What a large file had is kept in the user's cache folder for as long as its size and time stay.
+The embedded model has its revision, and a run on a model of the hub notes its commit (`RunFolder.model_commit`). Reads
+the weights' bytes, never a tensor: one or two gigabytes a second. What a large file had is kept in the user's cache
+folder for as long as its size and time stay.
 """
 
 from __future__ import annotations
@@ -101,21 +102,22 @@ def _read(path: Path) -> str:
 
 
 def _cache() -> Path:
-    return Path(os.environ.get("XDG_CACHE_HOME", Path.home() / ".cache")) / "sweeper" / "model_digests.json"
+    """Raises RuntimeError for a user without a home."""
+    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "sweeper" / "model_digests.json"
 
 
 def _known() -> dict[str, str]:
     """By path, size and time; nothing where the cache is not there or damaged: it saves time, and no more."""
     try:
         known = json.loads(_cache().read_text(encoding="utf-8"))
-    except (OSError, ValueError):
+    except (OSError, ValueError, RuntimeError):
         return {}
     return known if isinstance(known, dict) else {}
 
 
 def _keep(known: dict[str, str]) -> None:
-    path = _cache()
-    with contextlib.suppress(OSError):  # a home that cannot be written: it is read again next time
+    with contextlib.suppress(OSError, RuntimeError):  # a home that cannot be written: it is read again next time
+        path = _cache()
         path.parent.mkdir(parents=True, exist_ok=True)
         scratch = path.with_suffix(f".{os.getpid()}")
         scratch.write_text(json.dumps(known), encoding="utf-8")

@@ -5,8 +5,9 @@
     python -m sweeper.predict run=8c1f input=questions.jsonl output=answers.jsonl
 
 run          a complete run: its folder's name, MLflow's id, the beginning of either, or last
-input        a file (jsonl, json, csv, tsv, parquet; txt: a text per line), or - for a text per line of standard input
-lines        jsonl: the lines of standard input are JSON objects
+input        a file (jsonl, json, csv, tsv, parquet; txt: a text per line; all but parquet also gzipped: .gz), or - for
+             a text per line of standard input
+lines        jsonl: the lines of standard input, or of a txt file, are JSON objects
 output       a file, .jsonl or .csv, written whole or not at all; unless given, JSON lines to standard output
 output_dir   where the runs are; mlruns unless given
 model.path   the base model's folder, where it is no longer where the run found it
@@ -37,7 +38,7 @@ from typing import TYPE_CHECKING, Any, TextIO
 from sweeper import arguments, model_digest
 from sweeper.__main__ import in_one_line
 from sweeper.checks import ConfigError, one_of
-from sweeper.config import RunConfig, flatten, run_config
+from sweeper.config import Architecture, RunConfig, flatten
 from sweeper.search import model_files
 from sweeper.tracking import places
 from sweeper.tracking.lookup import find_run
@@ -61,8 +62,11 @@ def predict(words: list[str]) -> int:
     given = arguments.parse(words, KEYS, needs=("run", "input"), program="sweeper.predict")
     target = _target(given.get("output"))
     folder = find_run(Path(given.get("output_dir", RunConfig().output_dir)), given["run"])
-    config = asked_again(run_config(folder.identity.config), given)
+    config = asked_again(folder.settled_config(), given)
     rows = read_rows(given["input"], given.get("lines", "text"), config)
+    if "model.path" in given and config.model.digest is None:
+        print(f"not compared: the run kept no digest of {config.model.hub_id or 'its model'}, so nothing tells whether "
+              f"{config.model.path} is the same", file=sys.stderr)  # fmt: skip
     silence_libraries()
     from sweeper.training.predictor import Predictor
 
@@ -74,13 +78,17 @@ def predict(words: list[str]) -> int:
 
 
 def asked_again(config: RunConfig, given: Mapping[str, str]) -> RunConfig:
-    """With what may be said anew. Raises ConfigError where its base model is not at hand."""
+    """With what may be said anew. Raises ConfigError where its base model is not at hand, or is another."""
+    left_all = config.peft.get("method") == "full" or config.model.architecture is Architecture.CLASSICAL
+    if "model.path" in given and (left_all or config.model.is_embedded):
+        rule = "the run left all of its weights" if left_all else "the run's model is the embedded one"
+        raise ConfigError("model.path", given["model.path"], rule, "leave it out")
     config.model.path = given.get("model.path", config.model.path)
     config.task.too_long = given.get("task.too_long", config.task.too_long)
     one_of("task.too_long", config.task.too_long, ("error", "truncate"))
     if "task.max_length" in given:
         config.task.max_length = arguments.whole_number(given, "task.max_length", 8)
-    if config.peft.get("method") != "full":  # which left all the weights
+    if not left_all:
         config.model.validate()
         model_files.check_at_hand(config.model)
         model_digest.check(config.model)
@@ -97,22 +105,24 @@ def read_rows(source: str, lines: str, config: RunConfig) -> pd.DataFrame:
     one_of("lines", lines, ("text", "jsonl"))
     if source != STANDARD and not Path(source).is_file():
         raise ConfigError("input", source, "no such file", "- reads standard input")
-    if source != STANDARD and Path(source).suffix.lower() != ".txt":
-        raw = files.read(Path(source), "input")
+    if source == STANDARD or source.lower().endswith((".txt", ".txt.gz")):
+        text = _standard_input() if source == STANDARD else files.text(Path(source), "input")
+        raw = pd.DataFrame(_records(text, lines, columns), dtype=object)
+    elif lines != "text":
+        raise ConfigError("lines", lines, "is of standard input and of txt files", "leave it out")
     else:
-        raw = pd.DataFrame(_records(_text(source), lines, columns), dtype=object)
+        raw = files.read(Path(source), "input")
     if not len(raw):
         raise ConfigError("input", source, "has no rows")
     return new_rows.checked(raw, columns, source)
 
 
-def _text(source: str) -> str:
+def _standard_input() -> str:
     """UTF-8, whatever this machine's own encoding is."""
-    content = sys.stdin.buffer.read() if source == STANDARD else Path(source).read_bytes()
     try:
-        return io.TextIOWrapper(io.BytesIO(content), encoding="utf-8-sig").read()
+        return io.TextIOWrapper(io.BytesIO(sys.stdin.buffer.read()), encoding="utf-8-sig").read()
     except UnicodeDecodeError as error:
-        raise ConfigError("input", source, f"is no UTF-8 ({error})", "convert it, with iconv say") from None
+        raise ConfigError("input", STANDARD, f"is no UTF-8 ({error})", "convert it, with iconv say") from None
 
 
 def _records(text: str, lines: str, columns: Sequence[str]) -> list[dict[str, Any]]:
@@ -137,7 +147,9 @@ def _target(output: str | None) -> Path | None:
         return None
     target = Path(output)
     if target.suffix not in (".jsonl", ".csv"):
-        raise ConfigError("output", output, "neither .jsonl nor .csv", f"{target.with_suffix('.jsonl')}, say")
+        raise ConfigError("output", output, "neither .jsonl nor .csv", "answers.jsonl, say")
+    if os.path.isdir(target):
+        raise ConfigError("output", output, "is a folder", f"{target / f'answers{target.suffix}'}, say")
     places.check_folder("output", output, target.parent)
     return target
 

@@ -8,8 +8,10 @@ from __future__ import annotations
 import csv
 import gzip
 import json
-from collections.abc import Callable, Sequence
+import zlib
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import lru_cache
+from itertools import islice, zip_longest
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any, TypeVar, cast
 
@@ -20,6 +22,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
 T = TypeVar("T")
+BLANK, BLANK_TSV = " \t\n", " \n"  # what a line that is no row consists of; pandas skips the same
 
 
 def find(data_dir: Path, candidates: Sequence[str]) -> Path | None:
@@ -40,73 +43,76 @@ def read(path: Path, key: str) -> pd.DataFrame:
     import pandas as pd
 
     readers: dict[str, Callable[[], pd.DataFrame]] = {
-        ".tsv": lambda: _separated(path, sep="\t", quoting=csv.QUOTE_NONE),  # GLUE's: a quotation mark is text
-        ".csv": lambda: _separated(path),
+        ".tsv": lambda: _separated(path, _header(_tsv(path, stop=1)), sep="\t", quoting=csv.QUOTE_NONE),
+        ".csv": lambda: _separated(path, _header(_csv(path, stop=1))),
         ".json": lambda: pd.DataFrame(_records(path), dtype=object),
-        ".jsonl": lambda: pd.DataFrame([json.loads(line) for line in _lines(path)], dtype=object),
+        ".jsonl": lambda: pd.DataFrame(_objects(_numbered(path)), dtype=object),
         ".txt": lambda: pd.DataFrame({text_files.COLUMN: _texts(path)}, dtype=object),
         ".parquet": lambda: pd.read_parquet(path),
     }
-    try:
-        return readers[_format(path, key)]()
-    except (ValueError, EOFError, OSError) as error:  # parser, JSON, UTF-8, Arrow and gzip errors are such
-        raise ConfigError(key, path, f"cannot be read: {_one_line(error)}") from None
+    return _ask(readers, path, key)
 
 
 def count(path: Path, key: str) -> int:
     """The file's number of rows, without reading its values where that is not needed."""
     counters: dict[str, Callable[[], int]] = {
-        ".tsv": lambda: len(_lines(path)) - 1,
-        ".csv": lambda: _count_csv(path) - 1,
+        ".tsv": lambda: len(list(_lines(path, white=BLANK_TSV))) - 1,
+        ".csv": lambda: len(_csv(path)) - 1,
         ".json": lambda: len(_records(path)),
-        ".jsonl": lambda: len(_lines(path)),
+        ".jsonl": lambda: len(list(_lines(path))),
         ".txt": lambda: len(_texts(path)),
         ".parquet": lambda: _count_parquet(path),
     }
-    try:
-        return max(0, counters[_format(path, key)]())
-    except (ValueError, EOFError, OSError) as error:
-        raise ConfigError(key, path, f"cannot be read: {_one_line(error)}") from None
+    return max(0, _ask(counters, path, key))
 
 
 def sample(path: Path, key: str, count: int) -> list[dict[str, Any]]:
     """At most `count` rows at even distances, unchecked; of a Parquet file those of its first row group."""
-    readers: dict[str, Callable[[], Sequence[dict[str, Any]]]] = {
-        ".tsv": lambda: _table(_evenly(_lines(path), count), delimiter="\t", quoting=csv.QUOTE_NONE),
-        ".csv": lambda: _evenly(_table(_lines(path)), count),
+    readers: dict[str, Callable[[], list[dict[str, Any]]]] = {
+        ".tsv": lambda: _sample_table(_tsv(path), count),
+        ".csv": lambda: _sample_table(_csv(path), count),
         ".json": lambda: _evenly(_records(path), count),
-        ".jsonl": lambda: [json.loads(line) for line in _evenly(_lines(path), count)],
+        ".jsonl": lambda: _objects(_evenly(_numbered(path), count)),
         ".txt": lambda: [{text_files.COLUMN: text} for text in _evenly(_texts(path), count)],
         ".parquet": lambda: _sample_parquet(path, count),
     }
-    try:
-        return list(readers[_format(path, key)]())
-    except (ValueError, EOFError, OSError, csv.Error) as error:
-        raise ConfigError(key, path, f"cannot be read: {_one_line(error)}") from None
+    return _ask(readers, path, key)
 
 
 def columns(path: Path, key: str) -> list[str]:
     """The names of the file's columns; of a text format's values no more is read than the first row."""
     readers: dict[str, Callable[[], list[str]]] = {
-        ".tsv": lambda: _first_line(path).split("\t"),
-        ".csv": lambda: next(csv.reader([_first_line(path)]), []),
+        ".tsv": lambda: _header(_tsv(path, stop=1)),
+        ".csv": lambda: _header(_csv(path, stop=1)),
         ".json": lambda: list(dict.fromkeys(name for record in _records(path) for name in record)),
-        ".jsonl": lambda: list(json.loads(_first_line(path) or "{}")),
+        ".jsonl": lambda: list(_objects([(1, next(_lines(path), "{}"))])[0]),
         ".txt": lambda: [text_files.COLUMN],
         ".parquet": lambda: _parquet_columns(path),
     }
+    return _ask(readers, path, key)
+
+
+def text(path: Path, key: str) -> str:
+    """Of a text file, what is in it. Raises ConfigError."""
+    return _ask({".txt": lambda: _content(path)}, path, key)
+
+
+def _ask(readers: Mapping[str, Callable[[], T]], path: Path, key: str) -> T:
+    reader = readers[_format(path, key)]
     try:
-        return readers[_format(path, key)]()
-    except (ValueError, EOFError, OSError, csv.Error) as error:
+        return reader()
+    # Parser, JSON, UTF-8, Arrow and gzip errors are ValueError, EOFError or OSError, but for two.
+    except (ValueError, EOFError, OSError, zlib.error, csv.Error) as error:
         raise ConfigError(key, path, f"cannot be read: {_one_line(error)}") from None
 
 
-def _separated(path: Path, **layout: Any) -> pd.DataFrame:
+def _separated(path: Path, names: list[str], **layout: Any) -> pd.DataFrame:
     import pandas as pd
 
-    frame = pd.read_csv(path, dtype=str, keep_default_na=False, encoding="utf-8-sig", **layout)
+    frame: pd.DataFrame = pd.read_csv(path, dtype=str, keep_default_na=False, encoding="utf-8-sig", **layout)
     if not isinstance(frame.index, pd.RangeIndex):  # pandas takes what is too much for names, and shifts the rest
-        raise ValueError("its rows have more values than its header has columns; a value with a separator wants quotes")
+        rule = f"its rows have more values than its header has columns ({len(names)})"
+        raise ValueError(f"{rule}; a value with a separator wants quotes")
     return frame
 
 
@@ -125,19 +131,36 @@ def _open(path: Path) -> IO[str]:
     return cast("IO[str]", opener(path, "rt", encoding="utf-8-sig"))
 
 
-def _first_line(path: Path) -> str:
+def _lines(path: Path, white: str = BLANK) -> Iterator[str]:
     with _open(path) as file:
-        return next((line.rstrip("\r\n") for line in file if line.strip("\r\n")), "")
+        yield from (line for line in file if line.strip(white))
 
 
-def _lines(path: Path) -> list[str]:
+def _content(path: Path) -> str:
     with _open(path) as file:
-        return [line for line in file if line.strip("\n")]
+        return file.read()
 
 
 def _texts(path: Path) -> list[str]:
-    with _open(path) as file:
-        return text_files.texts(file.read())
+    return text_files.texts(_content(path))
+
+
+def _numbered(path: Path) -> list[tuple[int, str]]:
+    return list(enumerate(_lines(path), start=1))
+
+
+def _objects(rows: Sequence[tuple[int, str]]) -> list[dict[str, Any]]:
+    """Of lines of JSON with the numbers of their rows."""
+    records = []
+    for number, line in rows:
+        try:
+            record = json.loads(line)
+        except json.JSONDecodeError as error:
+            raise ValueError(f"row {number} is no JSON: {error.msg}") from None
+        if not isinstance(record, dict):
+            raise ValueError(f"row {number} is no JSON object")
+        records.append(record)
+    return records
 
 
 def _records(path: Path) -> list[dict[str, Any]]:
@@ -157,13 +180,26 @@ def _parsed(path: Path, size: int, mtime_ns: int) -> list[dict[str, Any]]:
     return records
 
 
-def _count_csv(path: Path) -> int:
-    """Lines that end outside quotation marks; a doubled mark opens and closes."""
-    rows, inside = 0, False
-    for line in _lines(path):
-        inside ^= line.count('"') % 2 == 1
-        rows += not inside
-    return rows
+def _tsv(path: Path, stop: int | None = None) -> list[list[str]]:
+    """The rows, of which the first is the header; in GLUE's style, where a quotation mark is text."""
+    return [line.rstrip("\n").split("\t") for line in islice(_lines(path, white=BLANK_TSV), stop)]
+
+
+def _csv(path: Path, stop: int | None = None) -> list[list[str]]:
+    """The rows, of which the first is the header: those that pandas finds, without the second it takes to import."""
+    limit = csv.field_size_limit(2**31 - 1)  # the whole process's, so for this moment only; pandas has none
+    try:
+        return list(islice(csv.reader(_lines(path)), stop))
+    finally:
+        csv.field_size_limit(limit)
+
+
+def _header(rows: list[list[str]]) -> list[str]:
+    """Raises ValueError for a name that stands there twice: pandas would call the second `name.1`."""
+    names = rows[0] if rows else []
+    if doubled := [name for name in names if name and names.count(name) > 1]:
+        raise ValueError(f"its header has the column {doubled[0]!r} twice; rename or delete one")
+    return names
 
 
 def _count_parquet(path: Path) -> int:
@@ -178,13 +214,13 @@ def _parquet_columns(path: Path) -> list[str]:
     return list(pyarrow.parquet.read_schema(path).names)
 
 
-def _table(lines: Sequence[str], **dialect: Any) -> list[dict[str, Any]]:
-    return list(csv.DictReader(lines, **dialect))
-
-
 def _evenly(rows: Sequence[T], count: int) -> list[T]:
-    """The first of them, a table's header, always."""
+    """The first of them always."""
     return list(rows[:: max(1, -(-len(rows) // count))])
+
+
+def _sample_table(rows: list[list[str]], count: int) -> list[dict[str, Any]]:
+    return [dict(zip_longest(rows[0], row)) for row in _evenly(rows[1:], count)]
 
 
 def _sample_parquet(path: Path, count: int) -> list[dict[str, Any]]:

@@ -100,9 +100,9 @@ def _offline() -> bool:
 
 def _cached(hub_id: str) -> bool:
     """A data set that `datasets` has prepared before; it is found again without the network."""
-    caches = Path(os.environ.get("XDG_CACHE_HOME", Path.home() / ".cache"))
-    home = Path(os.environ.get("HF_HOME", caches / "huggingface"))
-    cache = Path(os.environ.get("HF_DATASETS_CACHE", home / "datasets"))
+    from huggingface_hub import constants
+
+    cache = Path(os.environ.get("HF_DATASETS_CACHE", Path(constants.HF_HOME, "datasets")))
     wanted = hub_id.replace("/", "___").lower()
     folders = [path for path in cache.iterdir() if path.name.lower() == wanted] if cache.is_dir() else []
     return any(next(folder.rglob("dataset_info.json"), None) for folder in folders)

@@ -12,7 +12,7 @@ import pandas as pd
 
 from sweeper.checks import ConfigError
 from sweeper.config import TaskConfig
-from tasks import score_packages, squad_scores, template
+from tasks import squad_scores, template
 from tasks.chat import renderer
 from tasks.encoded import Encoded, EncodedExample, Limits
 from tasks.prompting import BATCH, PromptTokens, check_tokenizer, token_ids, too_long_error
@@ -37,7 +37,6 @@ class QuestionAnsweringTask:
     labels: Sequence[str] = ()
 
     def __init__(self, config: TaskConfig) -> None:
-        score_packages.check(config.metrics)
         self.columns = template.columns(config)
         self.text_column, self.question_column = config.data.text, config.data.question
         self.no_answer, self.metrics = config.prompt.no_answer, config.metrics
@@ -111,6 +110,8 @@ class QuestionAnsweringTask:
         found |= text_scores(
             self.metrics, [answer or none for answer in answers], [own or [none] for own in references]
         )
+        if self.no_answer is not None:
+            found["no_answer_share"] = sum(not answer for answer in answers) / len(answers)
         losses = [-prediction.log_likelihoods[0] for prediction in predictions]
         return {name: float(value) for name, value in found.items()} | {"loss": math.fsum(losses) / len(losses)}
 

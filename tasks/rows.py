@@ -81,17 +81,29 @@ def _names(raw: pd.DataFrame, column: str, origin: Origin) -> list[str]:
     for row, value in enumerate(raw[column].tolist(), start=1):
         if value is None or _written(value) == "" or (isinstance(value, float) and math.isnan(value)):
             raise origin.error(f"row {row}: column {column!r} is empty", "give it a value or delete the row")
-    return [_written(value) for value in raw[column].tolist()]
+    return _whole([_written(value) for value in raw[column].tolist()], column, origin)
 
 
 def texts(values: Sequence[Any], column: str, origin: Origin) -> list[str]:
-    """Stripped. Raises ConfigError for one that is empty, or no text."""
+    """Stripped. Raises ConfigError for one that is empty, no text, or cut in the middle of a character."""
     for row, value in enumerate(values, start=1):
         if not isinstance(value, str):
             raise origin.error(f"row {row}: column {column!r} holds {value!r}, which is no text")
         if not value.strip():
             raise origin.error(f"row {row}: column {column!r} is empty", "give it a text or delete the row")
-    return [value.strip() for value in values]
+    return _whole([value.strip() for value in values], column, origin)
+
+
+def _whole(written: list[str], column: str, origin: Origin) -> list[str]:
+    """As they are. Raises ConfigError for one with half of a character that JSON writes as two, such as "\\ud800"."""
+    for row, value in enumerate(written, start=1):
+        try:
+            value.encode()
+        except UnicodeEncodeError as error:
+            half = value[error.start]
+            raise origin.error(f"row {row}: column {column!r} holds half a character ({half!r})",
+                               "correct it or delete the row") from None  # fmt: skip
+    return written
 
 
 def _labels(values: Sequence[Any], column: str, labels: Sequence[str], origin: Origin) -> list[int]:
@@ -122,7 +134,7 @@ def _answers(raw: pd.DataFrame, task: TaskConfig, origin: Origin) -> list[str]:
         for answer in answers:
             answer["start"] = None if answer["start"] is None else answer["start"] - before
         found.append(json.dumps(answers, ensure_ascii=False))
-    return found
+    return _whole(found, column, origin)
 
 
 def _written(value: Any) -> str:

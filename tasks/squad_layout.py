@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Mapping, Sequence
+from numbers import Real
 from typing import Any
 
 # One question of SQuAD 2.0 becomes the row
@@ -71,15 +72,17 @@ def _is_missing(value: Any) -> bool:
 def _columns(value: Mapping[str, Any]) -> list[Answer]:
     if "text" not in value:
         raise ValueError(f"holds {dict(value)!r}, which has no 'text'")
-    texts = [value["text"]] if isinstance(value["text"], str) else list(value["text"])
-    starts = value.get("answer_start")
-    if starts is None:
-        starts = [None] * len(texts)
-    elif isinstance(starts, int):
-        starts = [starts]
+    texts, starts = _listed(value["text"]), value.get("answer_start")
+    starts = [None] * len(texts) if _is_missing(starts) else _listed(starts)
     if len(starts) != len(texts):
         raise ValueError(f"holds {len(texts)} texts and {len(starts)} starts")
     return [_answer(text, start) for text, start in zip(texts, starts, strict=True)]
+
+
+def _listed(value: Any) -> list[Any]:
+    if hasattr(value, "tolist"):
+        value = value.tolist()
+    return list(value) if isinstance(value, list | tuple) else [value]
 
 
 def _item(item: Any) -> Answer:
@@ -89,9 +92,18 @@ def _item(item: Any) -> Answer:
 
 
 def _answer(text: Any, start: Any) -> Answer:
-    """White space around a text goes, and its start with it. A start below zero is the published sign for unknown."""
+    """White space around a text goes, and its start with it."""
     if not isinstance(text, str) or not text.strip():
         raise ValueError(f"holds the answer {text!r}, which is no text")
-    if start is None or int(start) < 0:
-        return {"text": text.strip(), "start": None}
-    return {"text": text.strip(), "start": int(start) + len(text) - len(text.lstrip())}
+    start = _start(start)
+    return {"text": text.strip(), "start": None if start is None else start + len(text) - len(text.lstrip())}
+
+
+def _start(value: Any) -> int | None:
+    """15 for 15 and 15.0. Below zero is the published sign for unknown."""
+    if _is_missing(value):
+        return None
+    number = float(value) if isinstance(value, Real) else math.nan
+    if not number.is_integer():
+        raise ValueError(f"holds the start {value!r}, which is no whole number")
+    return int(number) if number >= 0 else None

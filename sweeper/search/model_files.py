@@ -22,11 +22,13 @@ from sweeper.peft_method import PeftMethod
 # `model_type` of architectures whose files name the weights exactly as the loaded model names its modules.
 NAMED_ALIKE = frozenset({"llama", "mistral", "gemma", "gemma2", "qwen2"})
 NOT_ADAPTED = ("embed_tokens", "lm_head")  # by `all-linear`
+HEAD_CLASSES = {"labels": "ForSequenceClassification", "span": "ForQuestionAnswering"}  # how Transformers' names end
 MAX_HEADER_BYTES = 100_000_000
 
 
 def check(config: RunConfig) -> None:
-    """Raises ConfigError for a layer, a rank or target modules that the model's files have no place for."""
+    """Raises ConfigError for a layer, a rank, target modules or a trained head that the model's files do not have."""
+    _check_head(config)
     folder = _local_folder(config.model)
     if folder is None:
         return
@@ -38,6 +40,16 @@ def check(config: RunConfig) -> None:
                           f"from {-num_layers} to {num_layers - 1}")  # fmt: skip
     if architecture.get("model_type") in NAMED_ALIKE and "quantization_config" not in architecture:
         _check_targets(method, _matrices(folder))
+
+
+def _check_head(config: RunConfig) -> None:
+    """Raises ConfigError where a head is to be evaluated as it is and config.json names a class without one."""
+    if config.head is None or PeftMethod.from_config(config.peft).method != "none":
+        return
+    classes = architecture(config.model).get("architectures") or ()
+    if classes and not any(str(name).endswith(HEAD_CLASSES[config.head]) for name in classes):
+        fix = "train one: peft=full, say" + (", or task.head=false" if config.task.head else "")
+        raise ConfigError("peft.method", "none", f"model={config.model.name} has no trained head to evaluate", fix)
 
 
 def missing(model: ModelConfig) -> str:
@@ -75,11 +87,10 @@ def _cached(model: ModelConfig) -> bool:
 
 def _snapshots(model: ModelConfig) -> Iterator[Path]:
     """The model's config.json in the hub's cache, one for each revision that is there."""
-    caches = Path(os.environ.get("XDG_CACHE_HOME", Path.home() / ".cache"))
-    home = Path(os.environ.get("HF_HOME", caches / "huggingface"))
-    hub = Path(os.environ.get("HF_HUB_CACHE", home / "hub"))
-    snapshots = hub / f"models--{str(model.hub_id).replace('/', '--')}" / "snapshots"
-    return snapshots.glob("*/config.json")
+    from huggingface_hub import constants
+
+    name = f"models--{str(model.hub_id).replace('/', '--')}"
+    return Path(constants.HF_HUB_CACHE, name, "snapshots").glob("*/config.json")
 
 
 def adapted(model: ModelConfig, wanted: object) -> set[str]:

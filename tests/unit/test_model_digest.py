@@ -115,6 +115,23 @@ def test_what_a_large_file_had_is_kept_from_command_to_command(
     assert capsys.readouterr().err.count("reading ") == 2
 
 
+def test_a_user_without_a_home_reads_them_every_time(
+    folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def homeless() -> Path:
+        raise RuntimeError("Could not determine home directory.")
+
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("XDG_CACHE_HOME", "")  # unset, by the rule that the variable is from
+    monkeypatch.setattr(Path, "home", homeless)
+    monkeypatch.setattr(model_digest, "LARGE", 25)
+    for _ in range(2):
+        digest(folder)
+        model_digest._file_digest.cache_clear()
+    assert capsys.readouterr().err.count("reading ") == 4
+    assert [path.name for path in tmp_path.iterdir()] == ["model"]
+
+
 def test_a_folder_that_is_gone_is_no_other_model(folder: Path) -> None:
     model = ModelConfig(path=str(folder), digest=digest(folder))
     check(model)

@@ -9,6 +9,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from huggingface_hub import constants
 
 from sweeper.checks import ConfigError
 from sweeper.search.plan import plan_text
@@ -203,7 +204,11 @@ def test_unreadable_weights_are_left_to_the_worker(make_sweep: MakeSweep, tmp_pa
 def test_a_model_of_the_hub_without_a_copy_while_offline(
     make_sweep: MakeSweep, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setenv("HF_HUB_CACHE", str(tmp_path))
+    def homeless() -> Path:
+        raise RuntimeError("Could not determine home directory.")
+
+    monkeypatch.setattr(Path, "home", homeless)
+    monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path))
     monkeypatch.setenv("HF_HUB_OFFLINE", "1")
     message = "model.hub_id=meta-llama/Llama-3.2-1B: not on this machine, and HF_HUB_OFFLINE is set; set model.path="
     refused(make_sweep, message, "model=llama_3_2_1b")

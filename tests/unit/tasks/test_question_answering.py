@@ -240,6 +240,7 @@ def test_scores_are_squads_and_the_loss() -> None:
     found = QuestionAnsweringTask(config()).score(PREDICTIONS)
     assert found["exact_match"] == 0.75
     assert found["no_answer_exact_match"] == 0.5
+    assert found["no_answer_share"] == 0.25
     assert found["best_exact_match"] == 1
     assert found["best_exact_match_threshold"] == -4.0  # Rome is taken back, of which the model is less sure
     assert found["loss"] == pytest.approx((1 + 3 + 0.5 + 1.5) / 4)

@@ -10,6 +10,7 @@ from typing import Any
 
 import pandas as pd
 import pytest
+from huggingface_hub import constants
 
 from sweeper.checks import ConfigError
 from sweeper.config import DataConfig, PromptConfig, Source, TaskConfig
@@ -153,11 +154,15 @@ def test_a_file_elsewhere_is_described_by_its_name_alone(tmp_path: Path) -> None
         assert source.description == "files train.tsv, dev.tsv"
 
 
-def test_a_field_larger_than_the_csv_module_takes_is_an_error_and_no_crash(tmp_path: Path) -> None:
-    (tmp_path / "train.csv").write_text(f"{'x' * 140_000},label\na,1\n")
-    for ask in (lambda path: files.columns(path, "key"), lambda path: files.sample(path, "key", 2)):
-        with pytest.raises(ConfigError, match=r"key=.*train.csv: cannot be read: field larger than field limit"):
-            ask(tmp_path / "train.csv")
+@pytest.mark.parametrize("column", ["sentence", "name", "group"])
+def test_half_a_character_is_named_with_its_row(tmp_path: Path, column: str) -> None:
+    rows = [{"sentence": f"a {row}", "label": 1, "name": f"b {row}", "group": f"c {row}"} for row in range(4)]
+    rows[2][column] = "a \ud83d\ude00 is whole, \ud800 is not"
+    for split in ("train", "dev"):
+        (tmp_path / f"{split}.jsonl").write_text("\n".join(map(json.dumps, rows)))
+    config = task("train.jsonl", "dev.jsonl", id="name", split_by="group")
+    with pytest.raises(ConfigError, match=rf"row 3: column '{column}' holds half a character \('\\ud800'\); correct"):
+        sources.load(resolve(config, tmp_path), config)
 
 
 @pytest.mark.parametrize(("name", "sign"), [("train.csv", ","), ("train.tsv", "\t")])
@@ -242,6 +247,20 @@ def test_a_reachable_hub_that_refuses_is_an_error_not_a_reason_for_demo_data(mon
     monkeypatch.setattr("urllib.request.urlopen", refuse)
     with pytest.raises(ConfigError, match=r"task.data.hub_id=someone/reviews: the hub answers 401"):
         resolve(task(hub_id="someone/reviews"), None, embedded_model=True, allow_network=True)
+
+
+def test_the_hubs_cache_is_looked_for_without_a_home_too(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    def homeless() -> Path:
+        raise RuntimeError("Could not determine home directory.")
+
+    monkeypatch.delenv("HF_DATASETS_CACHE", raising=False)
+    monkeypatch.setattr(Path, "home", homeless)
+    monkeypatch.setattr(constants, "HF_HOME", str(tmp_path))
+    assert not hub.availability("someone/reviews", allow_network=False).usable
+    prepared = tmp_path / "datasets" / "someone___reviews" / "default"
+    prepared.mkdir(parents=True)
+    (prepared / "dataset_info.json").write_text("{}")
+    assert hub.availability("someone/reviews", allow_network=False) == hub.Availability(True, "cached")
 
 
 def test_an_unreachable_hub_is_asked_once_with_a_short_time_out(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -94,6 +94,11 @@ def test_starts_are_counted_in_the_context_as_it_is_kept(tmp_path: Path) -> None
         ({"text": [], "answer_start": []}, []),
         ({"text": ["a"]}, [("a", None)]),
         ({"text": "a", "answer_start": 1}, [("a", 1)]),
+        ({"text": "a", "answer_start": 15.0}, [("a", 15)]),
+        ({"text": np.array(["a"]), "answer_start": np.float32(2)}, [("a", 2)]),
+        ({"text": ["a", "b"], "answer_start": None}, [("a", None), ("b", None)]),
+        ({"text": ["a", "b"], "answer_start": [float("nan"), 3]}, [("a", None), ("b", 3)]),
+        ([{"text": "a", "answer_start": float("nan")}], [("a", None)]),
         (np.array([{"text": "a", "answer_start": 2}]), [("a", 2)]),
         (["a", " b"], [("a", None), ("b", None)]),
         ([{"text": "a", "answer_start": -1}], [("a", None)]),
@@ -115,6 +120,12 @@ def test_answers_are_read_in_every_published_shape(value: Any, expected: list[tu
         ([{"answer": "a"}], "which has no 'text'"),
         ({"texts": ["a"]}, "which has no 'text'"),
         ({"text": ["a"], "answer_start": [1, 2]}, "1 texts and 2 starts"),
+        ({"text": None}, "holds the answer None, which is no text"),
+        ({"text": 7, "answer_start": 1}, "holds the answer 7, which is no text"),
+        ({"text": ["a"], "answer_start": [[1]]}, r"holds the start \[1\], which is no whole number"),
+        ({"text": "a", "answer_start": {}}, r"holds the start \{\}, which is no whole number"),
+        ([{"text": "a", "answer_start": 1.5}], "holds the start 1.5, which is no whole number"),
+        ([{"text": "a", "answer_start": float("inf")}], "holds the start inf, which is no whole number"),
         (7, "which is no answer"),
     ],
 )
@@ -127,6 +138,12 @@ def test_a_bad_answer_is_named_by_its_row(tmp_path: Path) -> None:
     rows = [{"id": "1", "context": "a", "question": "b", "answers": ["a"]}]
     write(tmp_path, [*rows, {"id": "2", "context": "a", "question": "b", "answers": 7}])
     with pytest.raises(ConfigError, match=r"task\.data\.files\.train=.*: row 2: column 'answers' holds 7"):
+        load(tmp_path, task())
+
+
+def test_half_a_character_in_an_answer_is_named_by_its_row(tmp_path: Path) -> None:
+    write(tmp_path, [{"id": "1", "context": "a", "question": "b", "answers": ["a \ud800"]}])
+    with pytest.raises(ConfigError, match="row 1: column 'answers' holds half a character"):
         load(tmp_path, task())
 
 
