@@ -43,6 +43,10 @@ class Pair:
     document: str
     section: str
 
+    @property
+    def key(self) -> tuple[str, ...]:
+        return (self.question, self.answer)
+
     def row(self) -> dict[str, Any]:
         """As the data files have it: every accepted answer, of which there is one."""
         values = asdict(self)
@@ -67,8 +71,8 @@ def write_pairs(
             try:
                 found = parse(text)
             except ValueError as error:
-                place = (chunk.document, chunk.section, text, str(error))
-                malformed.append((chunk, SetAside("no well-formed JSON answers", *place)))
+                reason, _, detail = str(error).partition(": ")
+                malformed.append((chunk, SetAside(reason, chunk.document, chunk.section, text, detail)))
             else:
                 pairs += [Pair(question, answer, chunk.text, chunk.document, chunk.section)
                           for question, answer in found]  # fmt: skip
@@ -82,7 +86,7 @@ def parse(text: str) -> list[tuple[str, str]]:
     """Questions and answers. The array may stand in a Markdown fence, or between other words.
 
     Raises:
-        ValueError: says in a phrase what is wrong with the text.
+        ValueError: says what is wrong with the text, in one of a few phrases, `: ` and the details of it.
     """
     fenced = FENCE.search(text)
     inner = fenced[1] if fenced else text

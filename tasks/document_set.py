@@ -13,7 +13,7 @@ import hashlib
 import json
 import os
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Generic, Protocol, TypeVar
@@ -43,6 +43,10 @@ class SetAside:
 
 
 class Row(Placed, Protocol):
+    @property
+    def key(self) -> tuple[str, ...]:
+        """Its texts; no two rows have nearly the same."""
+
     def row(self) -> dict[str, Any]:
         """Its columns."""
 
@@ -115,19 +119,17 @@ class DocumentSet:
                               "give the same again, or another folder")  # fmt: skip
         return True
 
-    def content(
-        self, rows: Sequence[RowT], key: Callable[[RowT], str], aside: Sequence[SetAside], follows: Parts | None = None
-    ) -> Content[RowT]:
-        """`key` is what must not repeat. Rows that are about the parts of another set are on the sides that these have
-        there; the split of the rest is chosen here.
+    def content(self, rows: Sequence[RowT], aside: Sequence[SetAside], follows: Parts | None = None) -> Content[RowT]:
+        """Rows that are about the parts of another set are on the sides that these have there; the split of the rest is
+        chosen here.
 
         Raises:
             ConfigError: no split of the wanted share can be made, or the side of a row about the other set is unknown.
         """
-        repeated = near_duplicates([key(row) for row in rows], self.settings.near_duplicate)
-        aside = [*aside, *(_repeat(rows[number], key(rows[number]), rows[kept]) for number, kept in repeated.items())]
+        repeated = near_duplicates([row.key for row in rows], self.settings.near_duplicate)
+        aside = [*aside, *(_repeat(rows[number], rows[kept]) for number, kept in repeated.items())]
         kept = [row for number, row in enumerate(rows) if number not in repeated]
-        named = [_side(row, key(row), follows) if follows else None for row in kept]
+        named = [_side(row, follows) if follows else None for row in kept]
         rest = [row for row, side in zip(kept, named, strict=True) if side is None]
         parts = self._parts(rest, aside, must_split=0 < len(rest) == len(kept))
         sides = [side or parts.sides[parts.name(row)] for row, side in zip(kept, named, strict=True)]
@@ -137,10 +139,16 @@ class DocumentSet:
         self.folder.mkdir(parents=True, exist_ok=True)
         for side in (TRAIN, TEST):
             self._write_rows(side, content.of(side))
-        lines = [json.dumps(dataclasses.asdict(lost), ensure_ascii=False) + "\n" for lost in content.aside]
-        (self.folder / ASIDE).write_text("".join(lines), encoding="utf-8")
+        self.write_aside(content.aside)
         self._write_manifest(content, sources)
         print(self._summary(content))
+
+    def write_aside(self, aside: Sequence[SetAside]) -> Path:
+        """Returns the file's path."""
+        lines = [json.dumps(dataclasses.asdict(lost), ensure_ascii=False) + "\n" for lost in aside]
+        path = self.folder / ASIDE
+        path.write_text("".join(lines), encoding="utf-8")
+        return path
 
     def _settings(self) -> dict[str, Any]:
         return {key: value for key, value in self.words.items() if key != "out"} | dataclasses.asdict(self.settings)
@@ -218,7 +226,7 @@ def difference(theirs: Mapping[str, Any], ours: Mapping[str, Any]) -> str:
     return ""
 
 
-def _side(row: Row, text: str, follows: Parts) -> str | None:
+def _side(row: Row, follows: Parts) -> str | None:
     """On which the other set has what the row is about; None where it is about none of its documents.
 
     Raises:
@@ -227,8 +235,8 @@ def _side(row: Row, text: str, follows: Parts) -> str | None:
     side = follows.sides.get(follows.name(row))
     if side is None and row.document in follows.divided:
         raise ConfigError("section", row.section, f"the text holds sections of {row.document} out, and this is none of "
-                          f"them: the side of the row {text!r} is unknown", "name the row's page or part in the column "
-                          "section, or build the text with split=document")  # fmt: skip
+                          f"them: the side of the row {row.key[0]!r} is unknown", "name the row's page or part in the "
+                          "column section, or build the text with split=document")  # fmt: skip
     return side
 
 
@@ -241,8 +249,8 @@ def _reasons(aside: Sequence[SetAside]) -> dict[str, int]:
     return dict(Counter(lost.reason for lost in aside))
 
 
-def _repeat(row: Row, text: str, kept: Row) -> SetAside:
-    return SetAside("near duplicate", row.document, row.section, text, f"of one in {kept.section}")
+def _repeat(row: Row, kept: Row) -> SetAside:
+    return SetAside("near duplicate", row.document, row.section, "\n".join(row.key), f"of one in {kept.section}")
 
 
 def _share(given: Mapping[str, str], key: str) -> float:

@@ -6,6 +6,7 @@ A document comes in sections, which are what its chunks never cross: the pages o
 
 from __future__ import annotations
 
+import logging
 import os
 import re
 from collections.abc import Sequence
@@ -13,6 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from sweeper.checks import ConfigError
+from tasks.document_set import SetAside
 from tasks.text_files import paragraphs, passages
 
 KINDS = (".pdf", ".txt")
@@ -58,6 +60,22 @@ def find(inputs: Sequence[str], arxiv: Path) -> tuple[list[Path], list[Path]]:
         found |= dict.fromkeys(documents)
         others |= dict.fromkeys(path for path in inside if path not in found)
     return list(found), [path for path in others if path not in found]
+
+
+def read_all(paths: Sequence[Path]) -> tuple[list[Document], list[SetAside]]:
+    """And the files without a text. Raises ConfigError where that is all of them."""
+    names = [path.name for path in paths]
+    documents, unread = [], []
+    for path in paths:
+        name = path.name if names.count(path.name) == 1 else path.as_posix()
+        try:
+            documents.append(read(path, name))
+        except Unreadable as error:
+            print(f"set aside: {path} {error}")
+            unread.append(SetAside("unreadable", name, "", "", str(error)))
+    if not documents:
+        raise ConfigError("input", ", ".join(names), "none of these files has a text that can be read")
+    return documents, unread
 
 
 def read(path: Path, name: str) -> Document:
@@ -113,6 +131,7 @@ def _is_document(path: Path, *, named: bool) -> bool:
 def _pages(path: Path) -> list[Section]:
     from pypdf import PdfReader
 
+    logging.getLogger("pypdf").setLevel(logging.CRITICAL)  # what it cannot read is told in one line of ours
     try:
         texts = [page.extract_text() for page in PdfReader(path).pages]
     except Exception as error:  # a broken file makes pypdf raise errors of every kind

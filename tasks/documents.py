@@ -1,22 +1,23 @@
 """`python -m tasks.documents`: documents as data to go on pretraining on, and questions about them to fine-tune on.
 
-    python -m tasks.documents build input=books,papers out=$SWEEPER_DATA/documents model=llama_2_7b_chat
+    python -m tasks.documents build input=books,papers out=$SWEEPER_DATA/documents writer=llama_2_7b_chat
     python -m tasks.documents build input=arxiv:1706.03762 arxiv=papers out=data/documents chunk_tokens=512
     python -m tasks.documents build input=books out=data/documents writer=llama_2_13b_chat writer.peft=qlora
     python -m tasks.documents import pairs=questions.csv out=data/documents
 
-`build` reads PDFs and text files, cuts them into chunks by tokens, leaves out chunks that repeat another, and holds
-whole documents or sections (a PDF's page, some 8,000 characters of a text) out as the test split: no chunk of it, nor
-one that overlaps it, is in the training split. With a writer, a chat model then asks and answers about every chunk.
+`build` reads PDFs and text files, cuts them into chunks by tokens, leaves out short ones and repeats, and holds whole
+documents or sections (a PDF's page, some 8,000 characters of a text) out as the test split: no chunk of it, nor one
+that overlaps it, is in the training split. With a writer, a chat model then asks and answers about every chunk.
 
 input            files, folders (searched through), arXiv ids of PDFs already saved; commas between them
 out              folder of the results, for one command at a time; finished ones are not overwritten, and a build with
                  a writer that stopped goes on where it was when it is given again
 arxiv            folder of the saved PDFs; the current one unless given
-model            conf/model whose tokenizer counts the tokens (mini); model.path: its folder
+model            conf/model whose tokenizer counts the tokens (the writer; mini without one). model.path: its folder
 chunk_tokens     of a chunk, at most (254: a block of task.max_length=256, with its first and last token)
 overlap_tokens   of a chunk with the one before it, at most (32)
-near_duplicate   Jaccard similarity of character 5-grams from which a chunk, or a question, repeats another (0.8)
+min_chunk_tokens of a chunk, at least: a heading, a figure's number, a page's foot is set aside (20); 0 keeps all
+near_duplicate   Jaccard similarity of character 5-grams from which a chunk, or question and answer, are a repeat (0.8)
 test_share       of the chunks, held out (0.1)
 split            document | section | auto (by document, unless one alone is larger than the share)
 seed             of the split and of the writer (0)
@@ -58,10 +59,10 @@ from sweeper.search.command import CONFIG_NAME
 from sweeper.search.compose import Composer
 from sweeper.tracking import places
 from tasks.answer_pairs import Pair, Writer, prompt, read_pairs, write_pairs
-from tasks.chunks import Chunk, chunks
+from tasks.chunks import Chunk, Cutting
 from tasks.document_set import DocumentSet, SetAside, Settings, Sources, parts_of, told
 from tasks.document_split import AUTO
-from tasks.document_text import Document, Unreadable, find, read
+from tasks.document_text import find, read_all
 from tasks.folder_lock import alone_in
 from tasks.pair_journal import PairJournal, Portion, asked
 
@@ -70,7 +71,8 @@ if TYPE_CHECKING:
 
 PROGRAM = "tasks.documents"
 SPLITTING = {"near_duplicate": "0.8", "test_share": "0.1", "split": AUTO, "seed": "0"}  # with their defaults
-BUILD = {"arxiv": ".", "model": "mini", "chunk_tokens": "254", "overlap_tokens": "32", **SPLITTING}
+CUTTING = {"chunk_tokens": "254", "overlap_tokens": "32", "min_chunk_tokens": "20"}
+BUILD = {"arxiv": ".", "model": "mini", **CUTTING, **SPLITTING}
 WRITING = {"writer.peft": "none", "pairs_per_chunk": "3", "retries": "2", "max_new_tokens": "512"}
 WRITER = ("writer", "writer.path", *WRITING)  # what a text alone does not hang on
 PORTION = 256  # chunks that the writer is given at a time, and that are lost when it stops
@@ -109,33 +111,32 @@ def check_installed() -> None:
 
 
 def build(words: Mapping[str, str]) -> None:
-    given = {**BUILD, **WRITING, **words}
+    given = {**BUILD, **WRITING, **counted_by(words), **words}
     settings, out = Settings.of(given), Path(given["out"])
     if idle := [key for key in WRITER if key in words and "writer" not in words]:
         raise ConfigError(idle[0], words[idle[0]], "is about a writer", "give one: writer=llama_2_7b_chat, say")
-    tokens, overlap = whole_number(given, "chunk_tokens", 8), whole_number(given, "overlap_tokens", 0)
-    if tokens > sys.maxsize:
-        raise ConfigError("chunk_tokens", tokens, "more than any text has")
-    if 2 * overlap > tokens:
-        raise ConfigError("overlap_tokens", overlap, f"more than half of a chunk (chunk_tokens={tokens})")
-    tokenizer = tokenizer_of(composed(given, "model").model)
+    cutting = Cutting.of(given)
     writing = Writing.of(given) if "writer" in given else None
+    tokenizer = tokenizer_of(composed(given, "model").model)
     text_words = {key: value for key, value in given.items() if key not in WRITER}
     text, pairs_set = DocumentSet(out / "text", settings, text_words), DocumentSet(out / "pairs", settings, given)
     (pairs_set if writing else text).check_free()
     sources = Sources(*find(given["input"].split(","), Path(given["arxiv"])))
     is_finished = text.is_finished(sources)
     documents, unread = read_all(sources.files)
-    found = text.content(list(chunks(documents, tokenizer, tokens=tokens, overlap=overlap)),
-                         lambda chunk: chunk.text, unread)  # fmt: skip
+    whole, short = cutting.cut(documents, tokenizer)
+    found = text.content(whole, [*unread, *short])
     answers = Answers.begun(writing, found.rows, pairs_set.folder) if writing else None
     if not is_finished:
         text.write(found, sources)
     if answers:
         pairs, malformed = answers.all_pairs()
-        content = pairs_set.content(pairs, lambda pair: pair.question, malformed, parts_of(text.folder))
-        pairs_set.write(content, sources)
+        if pairs:
+            pairs_set.write(pairs_set.content(pairs, malformed, parts_of(text.folder)), sources)
         answers.journal.delete()
+        if not pairs:
+            rule = f"wrote no well-formed pair ({told(malformed)}: {pairs_set.write_aside(malformed)})"
+            raise ConfigError("writer", given["writer"], rule, "choose another writer or raise max_new_tokens")
 
 
 def import_pairs(words: Mapping[str, str]) -> None:
@@ -145,27 +146,12 @@ def import_pairs(words: Mapping[str, str]) -> None:
     pairs_set.check_free()
     follows = parts_of(out / "text")
     pairs, aside = read_pairs(path)
-    content = pairs_set.content(pairs, lambda pair: pair.question, aside, follows)
+    content = pairs_set.content(pairs, aside, follows)
     if missing := content.missing():
         rule = f"none of its {len(content.rows):,} pairs is for the {missing} split (set aside: {told(content.aside)})"
         raise ConfigError("pairs", path, rule, "add pairs about documents that the text has on that side (its "
                           "manifest.json names them), or about others, or give an out= that holds no text")  # fmt: skip
     pairs_set.write(content, Sources([path]))
-
-
-def read_all(paths: Sequence[Path]) -> tuple[list[Document], list[SetAside]]:
-    names = [path.name for path in paths]
-    documents, unread = [], []
-    for path in paths:
-        name = path.name if names.count(path.name) == 1 else path.as_posix()
-        try:
-            documents.append(read(path, name))
-        except Unreadable as error:
-            print(f"set aside: {path} {error}")
-            unread.append(SetAside("unreadable", name, "", "", str(error)))
-    if not documents:
-        raise ConfigError("input", ", ".join(names), "none of these files has a text that can be read")
-    return documents, unread
 
 
 @dataclass(frozen=True)
@@ -259,12 +245,23 @@ class Answers:
         return f"{number} chunks asked: {pairs:,} pairs, {lost:,} answers set aside"
 
 
+def counted_by(words: Mapping[str, str]) -> dict[str, str]:
+    """The writer's own tokenizer counts where none is named."""
+    ends = () if "model" in words else ("", ".path")
+    return {f"model{end}": words[f"writer{end}"] for end in ends if f"writer{end}" in words}
+
+
 def composed(given: Mapping[str, str], role: str) -> RunConfig:
     """With the conf/model that the role names. Raises ConfigError, or what Hydra raises."""
-    lines = [f"model={given[role]}", f"peft={given.get(f'{role}.peft', 'none')}", f"seed={given['seed']}"]
-    if path := given.get(f"{role}.path"):
-        lines.append(f"model.path={path}")
-    return Composer(open_hydra(None).config_loader, CONFIG_NAME, lines).composition({}).config({})
+    loader = open_hydra(None).config_loader
+    model, peft = given[role], given.get(f"{role}.peft", "none")
+    one_of(role, model, loader.get_group_options("model"))
+    one_of(f"{role}.peft", peft, loader.get_group_options("peft"))
+    found = Composer(loader, CONFIG_NAME, [f"model={model}", f"peft={peft}"]).composition({})
+    if found.value("model.architecture") == Architecture.CLASSICAL.value:
+        raise ConfigError(role, model, "has no tokenizer", "choose a language model")
+    path = given.get(f"{role}.path", found.value("model.path"))
+    return found.config({"seed": int(given["seed"]), "model.path": path})
 
 
 def tokenizer_of(model: ModelConfig) -> Tokenizer:

@@ -10,7 +10,8 @@ private  true | false: of a data set that push makes now; false unless given
 model    whose chat template the prompts go through, where it has one; plain text unless given
 
 Every other word is an override of the config, as of `python -m sweeper`. Columns: id, prompt, answer, text (both), and
-label, the class number, of a classification. The splits are those that a run with this config has.
+label, the class number, of a classification. The splits are those that a run with this config has, scale=... included;
+where a scale lists several values of a key of the task, say which: task.train_size=500.
 """
 
 from __future__ import annotations
@@ -26,12 +27,15 @@ from sweeper import arguments, hub_upload
 from sweeper.__main__ import in_one_line, open_hydra
 from sweeper.checks import ConfigError
 from sweeper.config import PromptStyle, RunConfig
-from sweeper.search.command import read_command
+from sweeper.search import overrides as command_line
+from sweeper.search.command import CONFIG_NAME, read_command
+from sweeper.search.scales import scaled
 from sweeper.tracking import places
 from tasks import chat, sources, template
 
 if TYPE_CHECKING:
     import pandas as pd
+    from hydra.core.override_parser.types import Override
 
     from tasks.splits import Splits
 
@@ -104,8 +108,22 @@ def description(
 
 def _config(overrides: Sequence[str], *, has_model: bool) -> RunConfig:
     """Checked as a run's is, its data included; a model that nobody asked for need not be at hand."""
-    lines = [*overrides, *([] if has_model else ["plan=true"])]
-    return read_command(lines, open_hydra(None).config_loader, is_sweep=False).base
+    loader = open_hydra(None).config_loader
+    own = command_line.parse(overrides, loader)
+    command_line.check(own, loader, is_sweep=True)
+    given = [override for override in scaled(own, loader, config_name=CONFIG_NAME)
+             if override in own or _tells_of_data(override)]  # fmt: skip
+    for override in given:
+        if override.is_sweep_override():
+            raise ConfigError(override.key_or_group, override.get_value_string(), "a data set is made with one value",
+                              "give one of these")  # fmt: skip
+    lines = [*command_line.settled(given), *([] if has_model else ["plan=true"])]
+    return read_command(lines, loader, is_sweep=False).base
+
+
+def _tells_of_data(override: Override) -> bool:
+    """Not an axis of a scale along which the rows stay the same, such as `model=minilm,tfidf_svm`."""
+    return not override.is_sweep_override() or override.key_or_group.partition(".")[0] == "task"
 
 
 def _table(config: RunConfig, rows: pd.DataFrame, texts: Any) -> pd.DataFrame:

@@ -35,16 +35,21 @@ def test_papers_and_books_become_chunks_of_held_out_and_other_sections(
     aside = counts(text)["set_aside"]
     assert isinstance(aside, dict)
     assert aside["unreadable"] == 1
+    assert 9 < aside["shorter than min_chunk_tokens"] < 20
+    assert "[Illustration: Fig. 7.]" not in set(pd.concat([train, test])["text"])
 
 
-def test_what_a_model_that_writes_no_json_answers_is_set_aside_and_counted(tmp_path: Path) -> None:
+def test_what_a_model_that_writes_no_json_answers_is_counted_and_kept(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     for name in ("a", "b"):
         (tmp_path / f"{name}.txt").write_text(f"The film {name} was a good one, and its plot {name * 3} moving.")
     words = [f"input={tmp_path}", f"out={tmp_path / 'out'}", "test_share=0.5", "writer=mini", "writer.peft=qlora",
-             "retries=1", "max_new_tokens=8", "near_duplicate=0.95"]  # fmt: skip
-    assert main(["build", *words]) == 0
+             "retries=1", "max_new_tokens=8", "near_duplicate=0.95", "min_chunk_tokens=0"]  # fmt: skip
+    assert main(["build", *words]) == 2
+    assert "writer=mini: wrote no well-formed pair (" in capsys.readouterr().err
     assert counts(tmp_path / "out" / "text") == {"train": 1, "test": 1, "set_aside": {}}
-    assert counts(tmp_path / "out" / "pairs")["set_aside"] == {"no well-formed JSON answers": 2}
+    assert not (tmp_path / "out" / "pairs" / "manifest.json").exists()
     lines = (tmp_path / "out" / "pairs" / "set_aside.jsonl").read_text("utf-8").splitlines()
     assert [json.loads(line)["document"] for line in lines] == ["a.txt", "b.txt"]
 

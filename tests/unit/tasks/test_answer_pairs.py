@@ -76,8 +76,8 @@ def test_what_stays_malformed_is_set_aside_with_what_was_written_last() -> None:
     pairs, aside = run(Scripted(_1=[GOOD], _2=["no", "never"], _3=["no", GOOD]), retries=1)
     assert len(pairs) == 4
     (lost,) = aside
-    assert (lost.reason, lost.section, lost.text) == ("no well-formed JSON answers", "a.pdf, page 2", "never")
-    assert lost.detail.startswith("no JSON: ")
+    assert (lost.reason, lost.section, lost.text) == ("no JSON", "a.pdf, page 2", "never")
+    assert lost.detail.startswith("Expecting value: ")
 
 
 def test_without_retries_each_chunk_is_asked_once() -> None:

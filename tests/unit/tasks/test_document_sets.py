@@ -16,7 +16,8 @@ from hypothesis import strategies as st
 from tokenizers import Tokenizer
 
 from sweeper.checks import ConfigError
-from tasks.chunks import Chunk, chunks
+from tasks.answer_pairs import Pair
+from tasks.chunks import Chunk, Cutting, chunks
 from tasks.document_set import DocumentSet, SetAside, Settings, Sources, parts_of
 from tasks.document_split import Parts, held_out, unit_of_split
 from tasks.document_text import Document, Section
@@ -47,7 +48,7 @@ def rows(*sizes: int) -> list[Chunk]:
 
 def written(folder: Path, found: Sequence[Chunk], settings: Settings = SETTINGS, follows: Parts | None = None) -> Parts:
     made = DocumentSet(folder, settings, {"input": "x"})
-    content = made.content(found, lambda chunk: chunk.text, [SetAside("unreadable", "scan.pdf", "", "")], follows)
+    content = made.content(found, [SetAside("unreadable", "scan.pdf", "", "")], follows)
     made.write(content, Sources([]))
     parts = parts_of(folder)
     assert parts == content.parts
@@ -71,10 +72,38 @@ def test_chunks_fit_overlap_and_never_cross_a_section(overlap: int) -> None:
 
 
 def test_a_text_that_almost_repeats_another_is_named_with_it() -> None:
-    texts = [LIGHT, sentences(3), LIGHT.upper(), LIGHT.replace("dark chamber", "dark  room"), sentences(3, 50)]
+    texts = [(LIGHT,), (sentences(3),), (LIGHT.upper(),), (LIGHT.replace("dark chamber", "dark  room"),),
+             (sentences(3, 50),)]  # fmt: skip
     assert near_duplicates(texts, 0.7) == {2: 0, 3: 0}
     assert near_duplicates(texts, 0.99) == {2: 0}
     assert near_duplicates([], 0.8) == {}
+
+
+def test_a_question_with_another_answer_repeats_none() -> None:
+    asked = [(f"What is the colour of thing number {number * 111}?", f"blue {number}") for number in range(1, 10)]
+    long = [(LIGHT, "1704"), (LIGHT, "1705"), (LIGHT, "in the year 1666"), (LIGHT + "?", " In the Year 1666")]
+    assert near_duplicates([*asked, *long], 0.8) == {12: 11}
+    assert near_duplicates([(question,) for question, _ in asked], 0.8)  # the questions alone would be
+
+
+def test_a_pair_that_is_set_aside_as_a_repeat_is_kept_whole(tmp_path: Path) -> None:
+    places = [(f"d{number}", f"d{number}, page 1") for number in range(4)]
+    pairs = [Pair(f"{number} {LIGHT}", "Light.", "", *place) for number, place in enumerate(places)]
+    (lost,) = DocumentSet(tmp_path, SETTINGS, {}).content([*pairs[:1], *about("a", 9), *pairs[3:]], []).aside
+    assert (lost.text, lost.detail) == (f"3 {LIGHT}\nLight.", "of one in d0, page 1")
+
+
+def test_a_chunk_of_too_few_tokens_is_set_aside_with_their_number() -> None:
+    tokenizer = Tokenizer.from_file(str(MINI))
+    documents = [document("a", sentences(3), "[Illustration: Fig. 7.]"), document("b", LIGHT)]
+    whole, short = Cutting(most=64, overlap=0, least=20).cut(documents, tokenizer)
+    assert [chunk.section for chunk in whole] == ["a, page 1", "b, page 1"]
+    count = len(tokenizer.encode("[Illustration: Fig. 7.]", add_special_tokens=False).ids)
+    place = ("a", "a, page 2", "[Illustration: Fig. 7.]")
+    assert short == [SetAside("shorter than min_chunk_tokens", *place, f"{count} tokens")]
+    assert Cutting(most=64, overlap=0, least=count).cut(documents, tokenizer)[1] == []
+    with pytest.raises(ConfigError, match=r"min_chunk_tokens=60: none of 3 chunks has so many; give less"):
+        Cutting(most=120, overlap=0, least=60).cut([document("a", "Light.", "Sound.", "Air.")], tokenizer)
 
 
 @given(
@@ -121,13 +150,13 @@ def test_a_share_that_cannot_be_held_out_tells_what_was_set_aside_before(tmp_pat
         r"test_share=0.25: none of 1 whole parts can be held out for it \(set aside: 2 unreadable, 1 near duplicate\); "
     )
     with pytest.raises(ConfigError, match=told):
-        made.content([Chunk(LIGHT, "a", "a, page 1")] * 2, lambda chunk: chunk.text, aside)
+        made.content([Chunk(LIGHT, "a", "a, page 1")] * 2, aside)
 
 
 def test_a_row_of_no_part_is_never_trained_on_in_silence(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(DocumentSet, "_parts", lambda *_, **__: Parts("document", frozenset({"d0"}), frozenset({"d1"})))
     with pytest.raises(KeyError, match="d2"):
-        DocumentSet(tmp_path, SETTINGS, {}).content(rows(2, 2, 2), lambda chunk: chunk.text, [])
+        DocumentSet(tmp_path, SETTINGS, {}).content(rows(2, 2, 2), [])
 
 
 @pytest.mark.parametrize(("sizes", "column"), [((6, 6, 6, 6), "document"), ((24,), "section"), ((3, 20), "section")])
@@ -250,7 +279,7 @@ def test_a_finished_set_is_that_of_its_settings_and_files(tmp_path: Path) -> Non
     source = tmp_path / "a.txt"
     source.write_text("one")
     made = DocumentSet(tmp_path / "text", SETTINGS, {"chunk_tokens": "64", "out": "here"})
-    made.write(made.content(rows(4, 4, 4, 4), lambda chunk: chunk.text, []), Sources([source]))
+    made.write(made.content(rows(4, 4, 4, 4), []), Sources([source]))
     assert replace(made, words={"chunk_tokens": "64", "out": "there"}).is_finished(Sources([source]))
     with pytest.raises(ConfigError, match=r"holds text/ made with chunk_tokens=64, now 128; give the same again"):
         replace(made, words={"chunk_tokens": "128"}).is_finished(Sources([source]))

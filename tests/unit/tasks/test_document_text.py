@@ -62,7 +62,9 @@ def test_the_pages_of_a_pdf_are_its_sections(tmp_path: Path) -> None:
      ("empty.txt", b" \n\n", "is empty"), ("binary.txt", b"\x00\x01text", "is no text")],
 )  # fmt: skip
 @pytest.mark.filterwarnings("ignore::DeprecationWarning")
-def test_what_has_no_text_says_why(tmp_path: Path, name: str, content: bytes | None, reason: str) -> None:
+def test_what_has_no_text_says_why_and_no_library_says_more(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, name: str, content: bytes | None, reason: str
+) -> None:
     path = tmp_path / name
     if content is None:
         pdf(path, "", "")
@@ -70,6 +72,7 @@ def test_what_has_no_text_says_why(tmp_path: Path, name: str, content: bytes | N
         path.write_bytes(content)
     with pytest.raises(Unreadable, match=reason):
         read(path, name)
+    assert caplog.records == []
 
 
 @pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "latin-1"])

@@ -49,7 +49,7 @@ def folder(tmp_path: Path) -> Path:
 
 def build(folder: Path, *words: str) -> int:
     return main(["build", f"input={folder / 'books'}", f"out={folder / 'documents'}", "chunk_tokens=64",
-                 "test_share=0.26", "near_duplicate=0.95", *words])  # fmt: skip
+                 "min_chunk_tokens=0", "test_share=0.26", "near_duplicate=0.95", *words])  # fmt: skip
 
 
 def frame(folder: Path, name: str) -> pd.DataFrame:
@@ -82,7 +82,7 @@ def test_the_same_documents_make_the_same_files(folder: Path) -> None:
     build(folder)
     first = [frame(folder, f"text/{split}") for split in ("train", "test")]
     assert main(["build", f"input={folder / 'books'}", f"out={folder / 'again'}", "chunk_tokens=64",
-                 "test_share=0.26", "near_duplicate=0.95"]) == 0  # fmt: skip
+                 "min_chunk_tokens=0", "test_share=0.26", "near_duplicate=0.95"]) == 0  # fmt: skip
     for own, split in zip(first, ("train", "test"), strict=True):
         pd.testing.assert_frame_equal(own, pd.read_parquet(folder / "again" / "text" / f"{split}.parquet"))
 
@@ -98,7 +98,7 @@ def test_a_writer_brings_pairs_about_the_chunks_of_each_side(folder: Path, monke
         assert set(pairs[split]["answers"].map(tuple)) == {("Light.",)}
     manifest = json.loads((folder / "documents" / "pairs" / "manifest.json").read_text("utf-8"))
     silent = sum(own["text"].str.contains("prism 3").sum() for own in text.values())
-    assert manifest["counts"]["set_aside"]["no well-formed JSON answers"] == silent > 0
+    assert manifest["counts"]["set_aside"]["no JSON"] == silent > 0
     asked = sum(map(len, text.values())) - silent
     assert sum(map(len, pairs.values())) + manifest["counts"]["set_aside"].get("near duplicate", 0) == 2 * asked
 
@@ -238,7 +238,7 @@ def test_a_build_that_stopped_does_not_go_on_with_other_weights(
     model.mkdir()
     (model / "config.json").write_text('{"model_type": "llama"}')
     (model / "model.safetensors").write_text("one")
-    words = ("writer=llama_2_7b_chat", f"writer.path={model}")
+    words = ("writer=llama_2_7b_chat", f"writer.path={model}", "model=mini")
     writes(monkeypatch, Stopping())
     assert build(folder, *words) == 130
     (model / "model.safetensors").write_text("other")
@@ -372,6 +372,65 @@ def test_a_writer_without_pairs_to_test_on_is_told_what_a_task_needs(
     assert len(splits.train) > len(splits.test) > 0
 
 
+class Storyteller(FakeWriter):
+    """Writes no JSON, or a pair without an answer."""
+
+    def answer(self, text: str) -> str:
+        return "Once upon a time" if "prism 3" in text else '[{"question": "Why?", "answer": ""}]'
+
+
+@pytest.mark.parametrize("then", ["another writer", "import"])
+def test_a_writer_without_any_pair_is_refused_and_does_not_block_the_folder(
+    folder: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], then: str
+) -> None:
+    writes(monkeypatch, Storyteller())
+    assert build(folder, "writer=mini", "retries=1") == 2
+    texts = [text for side in ("train", "test") for text in frame(folder, f"text/{side}")["text"]]
+    silent = sum("prism 3" in text for text in texts)
+    aside = folder / "documents" / "pairs" / "set_aside.jsonl"
+    counts = {f"{silent} no JSON", f"{len(texts) - silent} empty answer"}
+    (error,) = capsys.readouterr().err.splitlines()
+    told, _, fix = error.removeprefix("error: writer=mini: wrote no well-formed pair (").partition(f": {aside}); ")
+    assert set(told.split(", ")) == counts
+    assert fix == "choose another writer or raise max_new_tokens"
+    assert list(aside.parent.iterdir()) == [aside]
+    assert len(aside.read_text("utf-8").splitlines()) == len(texts)
+    if then == "import":
+        assert imported(folder, *(f"What of the year {number * number}?,Peace {number},," for number in range(20))) == 0
+    else:
+        writes(monkeypatch, FakeWriter())
+        assert build(folder, "writer=mini", "retries=0") == 0
+    assert (aside.parent / "manifest.json").exists()
+
+
+@pytest.mark.parametrize(
+    ("words", "model"),
+    [(["writer=mini"], "mini"), ([], "mini"), (["writer=llama_2_7b_chat"], "llama_2_7b_chat"),
+     (["writer=llama_2_7b_chat", "model=mini"], "mini"), (["model=llama_2_7b_chat"], "llama_2_7b_chat")],
+)  # fmt: skip
+def test_the_writers_own_tokenizer_counts_unless_another_is_named(
+    folder: Path, monkeypatch: pytest.MonkeyPatch, words: list[str], model: str
+) -> None:
+    files = folder / "model"
+    files.mkdir()
+    (files / "config.json").write_text('{"model_type": "llama"}')
+    (files / "tokenizer.json").write_bytes((Path(documents.mini.__file__).parent / "tokenizer.json").read_bytes())
+    llama = [f"{word.partition('=')[0]}.path={files}" for word in words if "llama" in word]
+    writes(monkeypatch, FakeWriter())
+    assert build(folder, *words, *llama) == 0
+    settings = json.loads((folder / "documents" / "text" / "manifest.json").read_text("utf-8"))["settings"]
+    assert (settings["model"], settings.get("model.path")) == (model, str(files) if "llama" in model else None)
+
+
+def test_both_experiments_are_built_by_one_command_that_counts_their_models_tokens(repository: Path) -> None:
+    headers = [(repository / "conf" / "experiment" / f"domain_{name}.yaml").read_text("utf-8")
+               for name in ("pretrain", "qa")]  # fmt: skip
+    first, second = ([line for line in header.splitlines() if "tasks.documents" in line] for header in headers)
+    assert first == second
+    words = dict(word.split("=") for word in first[0].split() if word.startswith(("model", "writer")))
+    assert all(f"override /model: {documents.counted_by(words)['model']}\n" in header for header in headers)
+
+
 def test_ready_pairs_go_the_same_way(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
     lines = [f"What happened in the year {1600 + 7 * number}?,Event {number}" for number in range(20)]
     (folder / "pairs.csv").write_text("\n".join(["question,answer", *lines, lines[0].replace("?,", "??,"), "Why?,"]))
@@ -402,8 +461,13 @@ def test_ready_pairs_go_the_same_way(folder: Path, capsys: pytest.CaptureFixture
      (["build", "input=a", "out=x", "chunk_tokens=40"], "overlap_tokens=32: more than half of a chunk"),
      (["build", "input=a", "out=x", "test_share=1"], "test_share=1: must lie between 0 and 1"),
      (["build", "input=a", "out=x", "split=page"], "split=page: not one of auto, document, section"),
+     (["build", "input=a", "out=x", "min_chunk_tokens=128"], "min_chunk_tokens=128: more than half of a chunk"),
      (["build", "input=a", "out=x", "writer=minilm"], "writer=minilm: no model that writes"),
-     (["build", "input=a", "out=x", "model=minni"], "Could not find 'model/minni'"),
+     (["build", "input=a", "out=x", "writer=tfidf_svm"], "writer=tfidf_svm: has no tokenizer; choose a language model"),
+     (["build", "input=a", "out=x", "model=tfidf_svm"], "model=tfidf_svm: has no tokenizer; choose a language model"),
+     (["build", "input=a", "out=x", "writer=minni"], "error: writer=minni: not one of distilbert_sst2, "),
+     (["build", "input=a", "out=x", "writer=mini", "writer.peft=qlor"], "tuning, qlora; did you mean 'qlora'?"),
+     (["build", "input=a", "out=x", "model=minni"], "tfidf_svm; did you mean 'mini'?"),
      (["build", "input=a", "out=x", "model.path=nowhere"], "model.path=nowhere: no config.json in this folder"),
      (["build", "input=a", "out=x"], "input=a: no such file or folder, and no arXiv id"),
      (["import", "pairs=p.csv", "out=x", "writer=mini"], "writer=mini: unknown argument"),

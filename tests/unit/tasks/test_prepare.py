@@ -11,6 +11,7 @@ import pandas as pd
 import pytest
 from huggingface_hub import constants
 
+from sweeper.__main__ import open_hydra
 from tasks import prepare
 
 DEMO = ["task=sst2", "task.data.source=demo", "task.selection_size=10", "task.test_size=8"]
@@ -37,6 +38,59 @@ def test_every_split_as_prompt_answer_and_both(tmp_path: Path) -> None:
         assert frame["prompt"].str.fullmatch(r"You are a helpful(?s:.*)\nSentence: .* \nSentiment:").all()
     ids = set(frames["train"]["id"]) & set(frames["selection"]["id"])
     assert not ids
+
+
+SCALED = """# @package _global_
+defaults:
+  - override /task: sst2
+task:
+  data:
+    source: demo
+  selection_size: 10
+  test_size: 8
+scales:
+  small:
+    - task.train_size=40
+    - train.epochs=1,2
+    - peft=lora,ia3
+  axis:
+    - task.train_size=20,40
+"""
+
+
+@pytest.fixture
+def scaled(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A folder for results, and `experiment=sized`."""
+    (tmp_path / "conf" / "experiment").mkdir(parents=True)
+    (tmp_path / "conf" / "experiment" / "sized.yaml").write_text(SCALED)
+    monkeypatch.setattr(prepare, "open_hydra", lambda _: open_hydra(str(tmp_path / "conf")))
+    return tmp_path / "new"
+
+
+@pytest.mark.parametrize(
+    ("words", "rows"),
+    [(["scale=small"], 40), (["scale=small", "task.train_size=30"], 30), (["scale=axis", "task.train_size=20"], 20)],
+)
+def test_a_scale_is_as_large_as_in_a_run(scaled: Path, words: list[str], rows: int) -> None:
+    """What it sweeps beside the task's keys tells nothing of the data."""
+    assert prepare.main(["experiment=sized", *words, f"out={scaled}"]) == 0
+    assert written(scaled)[1]["rows"] == {"train": rows, "selection": 10, "test": 8}
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [(["experiment=sized", "scale=axis"], "task.train_size=20,40: a data set is made with one value; give one of"),
+     (["experiment=sized", "train.epochs=1,2"], "train.epochs=1,2: a data set is made with one value; give one of"),
+     (["experiment=sized", "scale=smal"], "scale=smal: experiment=sized has full, small, axis; did you mean 'small'?"),
+     (["task=sst2", "scale=small"], "scale=small: only an experiment says what it means; give experiment=<name>")],
+)  # fmt: skip
+def test_a_scale_that_tells_no_one_size_is_one_line(
+    scaled: Path, capsys: pytest.CaptureFixture[str], words: list[str], message: str
+) -> None:
+    assert prepare.main([*words, f"out={scaled}"]) == 2
+    (line,) = capsys.readouterr().err.splitlines()
+    assert line.startswith(f"error: {message}")
+    assert not scaled.exists()
 
 
 def test_a_model_gives_its_chat_template(tmp_path: Path) -> None:
