@@ -24,9 +24,10 @@ HEADINGS = {
     "precision_weighted": "Precision (weighted)", "recall_weighted": "Recall (weighted)",
     "f1_weighted": "F1 (weighted)",
     "irregular": "Irregular", "irregular_share": "Irregular",
-    "exact_match": "Exact match", "f1": "F1", "has_answer_exact_match": "HasAns EM", "has_answer_f1": "HasAns F1",
-    "no_answer_exact_match": "NoAns EM", "no_answer_f1": "NoAns F1", "best_exact_match": "Best EM",
-    "best_f1": "Best F1", "best_exact_match_threshold": "Best EM at", "best_f1_threshold": "Best F1 at",
+    "exact_match": "Exact match", "f1": "F1", "no_answer_share": "No answer", "has_answer_exact_match": "HasAns EM",
+    "has_answer_f1": "HasAns F1", "no_answer_exact_match": "NoAns EM", "no_answer_f1": "NoAns F1",
+    "best_exact_match": "Best EM", "best_f1": "Best F1", "best_exact_match_threshold": "Best EM at",
+    "best_f1_threshold": "Best F1 at",
     "bleu": "BLEU", "meteor": "METEOR", "rouge1": "ROUGE-1", "rouge2": "ROUGE-2", "rougeL": "ROUGE-L",
     "perplexity": "Perplexity", "bits_per_character": "Bits per character", "loss": "Loss", LOSS: "Training loss",
     "perf/total_parameters": "Parameters", "perf/trainable_parameters": "Trainable parameters",
@@ -37,13 +38,12 @@ KEYS = {"f1_macro": "f1"}  # in csv and json, where it isn't the name
 # What a table shows of each type of task unless its experiment says otherwise; the OPTIONAL ones where logged.
 DEFAULT = {
     "classification": ("accuracy", "f1_macro", LOSS, "irregular"),
-    "question_answering": ("exact_match", "f1", "has_answer_exact_match", "no_answer_exact_match",
-                           "bleu", "meteor", "rouge1", "rouge2", "rougeL", LOSS),
+    "question_answering": ("exact_match", "f1", "no_answer_share", "has_answer_exact_match",
+                           "no_answer_exact_match", "bleu", "meteor", "rouge1", "rouge2", "rougeL", LOSS),
     "language_modeling": ("perplexity", "bits_per_character", LOSS),
 }  # fmt: skip
-OPTIONAL = frozenset(
-    {"has_answer_exact_match", "no_answer_exact_match", "bleu", "meteor", "rouge1", "rouge2", "rougeL"}
-)
+OPTIONAL = frozenset({"no_answer_share", "has_answer_exact_match", "no_answer_exact_match",
+                      "bleu", "meteor", "rouge1", "rouge2", "rougeL"})  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -122,6 +122,11 @@ def check_columns(key: str, names: Iterable[str]) -> None:
 
 def task_types(runs: Sequence[Run]) -> list[str]:
     return list(dict.fromkeys(run.task_type for run in runs)) or ["classification"]
+
+
+def heading(metric: str) -> str:
+    """Of one with its split."""
+    return f"{metric} %" if all_metrics()[metric].unit == "share" else metric
 
 
 def written(row: Row, metric: str) -> str:

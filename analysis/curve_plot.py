@@ -1,4 +1,4 @@
-"""The picture of several curves: one metric by the step, a line for each row of the table.
+"""The picture of several curves: metrics by the step, a panel for each, in it a line for each row of the table.
 
 Drawn on matplotlib's Figure and Agg canvas: pyplot would keep every figure and ask for a display.
 """
@@ -6,7 +6,7 @@ Drawn on matplotlib's Figure and Agg canvas: pyplot would keep every figure and 
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from matplotlib.axes import Axes
@@ -20,23 +20,28 @@ DENSE = 50  # points, from which on they are not marked
 Line = Sequence[tuple[int, float, float | None]]  # step, mean, deviation over the replicates
 
 
-def draw(lines: Sequence[tuple[str, Line]], path: Path, *, metric: str, title: str) -> None:
-    """As PNG; each line with its label. Raises OSError."""
-    figure = Figure(figsize=(7.2, 4.2), layout="constrained")
-    axes = figure.add_subplot()
+def draw(panels: Mapping[str, Sequence[tuple[str, Line]]], path: Path, *, title: str) -> None:
+    """As PNG; of each metric the lines with their labels. Raises OSError."""
+    figure = Figure(figsize=(7.2, 1.2 + 3 * len(panels)), layout="constrained")
+    stacked = figure.subplots(len(panels), sharex=True, squeeze=False)[:, 0]
+    for axes, (metric, lines) in zip(stacked, panels.items(), strict=True):
+        _draw_panel(axes, metric, lines)
+    stacked[0].set_title(title, fontsize=10, loc="left", wrap=True)
+    stacked[-1].set_xlabel("step")
+    FigureCanvasAgg(figure)
+    figure.savefig(path, format="png", dpi=130)
+
+
+def _draw_panel(axes: Axes, metric: str, lines: Sequence[tuple[str, Line]]) -> None:
     for label, line in lines:
         _draw_line(axes, label, line)
     means = [mean for _, line in lines for _, mean, _ in line if math.isfinite(mean)]
     if means and min(means) > 0 and max(means) / min(means) >= WIDE:
         axes.set_yscale("log")
-    axes.set_xlabel("step")
     axes.set_ylabel(f"{metric} ({all_metrics()[metric].unit})")
-    axes.set_title(title, fontsize=10, loc="left", wrap=True)
     axes.legend(frameon=False, fontsize=8)
     axes.set_axisbelow(True)
     axes.grid(color="#e5e7eb", linewidth=0.8)
-    FigureCanvasAgg(figure)
-    figure.savefig(path, format="png", dpi=130)
 
 
 def _draw_line(axes: Axes, label: str, line: Line) -> None:

@@ -6,11 +6,11 @@ from collections.abc import Sequence
 from typing import Any
 
 from analysis import notes
-from analysis.columns import written
+from analysis.columns import heading, written
 from analysis.front import Front
 from analysis.layout import NOTHING, Layout
 from analysis.load import Run
-from analysis.render import examples, hyperparameters
+from analysis.render import axes_of, examples, hyperparameters
 from analysis.rows import GROUP_SIZE, TRAIN_SECONDS, Row
 from sweeper.metrics import MAXIMIZE, all_metrics, direction
 
@@ -22,10 +22,10 @@ NUM_LEFT = 3  # of them are words, the rest numbers
 def laid_out(title: str, front: Front, shown: Sequence[str], runs: Sequence[Run]) -> Layout:
     """`shown`: metrics to read beside the objectives. `runs`: all of the sweep, for warnings and notes."""
     beside = [name for name in shown if name not in front.objectives and any(row.values(name) for row in front.points)]
-    axes = list(dict.fromkeys(axis for row in front.points for axis in row.further_axes))
+    axes = axes_of(front.points)
     tuned = any(row.chosen for row in front.points)
-    headings = [*HEADINGS, *axes, *(f"{_heading(name)} {_arrow(name)}" for name in front.objectives),
-                *map(_heading, beside), *(["Hyperparameters"] if tuned else [])]  # fmt: skip
+    headings = [*HEADINGS, *axes, *(f"{heading(name)} {_arrow(name)}" for name in front.objectives),
+                *map(heading, beside), *(["Hyperparameters"] if tuned else [])]  # fmt: skip
     rows, records = [], []
     warnings = notes.warnings(runs)
     for row, is_on in zip(front.points, front.on_front, strict=True):
@@ -44,10 +44,6 @@ def left_out(front: Front) -> str:
     """`left out: 3 points pruned, 1 point not complete`, or nothing."""
     counts = ", ".join(f"{count} point{'s' * (count > 1)} {why}" for why, count in front.left_out.items())
     return f"left out: {counts}" if counts else ""
-
-
-def _heading(name: str) -> str:
-    return f"{name} %" if all_metrics()[name].unit == "share" else name
 
 
 def _arrow(name: str) -> str:
@@ -86,5 +82,5 @@ def _notes(front: Front, beside: Sequence[str], runs: Sequence[Run]) -> list[str
         lines.append(f"{TRAIN_SECONDS} is the wall clock of a run's whole group, here of up to {size:.0f} runs.")
     if any(run.confirms is not None for run in runs):
         lines.append("Runs on fresh seeds are not among these.")
-    why = left_out(front)
-    return [*lines, *([f"{why[0].upper()}{why[1:]}."] if why else []), *notes.shared(front.points)]
+    why, names = left_out(front), (*front.objectives, *beside)
+    return [*lines, *([f"{why[0].upper()}{why[1:]}."] if why else []), *notes.shared(front.points, names)]

@@ -1,6 +1,7 @@
 """`python -m analysis.importances task=sst2`: which hyperparameters a search's results hang on.
 
-task=<name>              the experiment; may be left out where there is only one
+task=<name>              whose results; may be left out where there is only one
+experiment=<name>        instead of a task: the sweep of a file of conf/experiment
 sweep=latest             latest | all | <sweep id>
 objective=<metric>       by which trials are good; the first one of the sweep
 output_dir=mlruns        where the results lie
@@ -19,11 +20,11 @@ from analysis.choosing import Criterion, Point, cells_of, points_of
 from analysis.layout import FORMATS, NOTHING, Layout
 from analysis.load import BadArgument, NothingToShow, Run, Store
 from analysis.ped_anova import MIN_TRIALS, Trial, importances
-from analysis.render import examples
+from analysis.render import axes_of, examples
 from analysis.rows import Row
-from analysis.selection import Results
+from analysis.selection import Asked, Results
 
-KEYS = ("task", "sweep", "objective", "output_dir", "tracking_uri")
+KEYS = (*selection.KEYS, "objective")
 HEADINGS = ("Model", "Method", "Examples (epochs)")
 NUM_LEFT = 2  # of them are words, the rest numbers
 ALL_CELLS = "all cells"
@@ -31,12 +32,8 @@ SURE = 50  # trials, whose best tenth is five
 
 
 @dataclass
-class Request:
-    task: str | None = None
-    sweep: str = "latest"
+class Request(Asked):
     objective: str = ""  # empty: the sweep's
-    output_dir: str = "mlruns"
-    tracking_uri: str | None = None
     format_name: str = FORMATS[0]
 
 
@@ -68,9 +65,7 @@ def parse(words: Sequence[str]) -> Request:
 
 def show(request: Request) -> None:
     """Raises BadArgument, NothingToShow."""
-    results = selection.wanted(
-        Store(selection.address(request.output_dir, request.tracking_uri)), request.task, request.sweep
-    )
+    results = selection.wanted(Store(request.uri), request)
     criterion = Criterion.of(results.sweep, results.runs)
     if request.objective:
         criterion = replace(criterion, objectives=(request.objective,))
@@ -87,7 +82,7 @@ def laid_out(results: Results, criterion: Criterion) -> Layout:
             f"{results.title}: importances need {MIN_TRIALS} complete trials, different in hyperparameters and in "
             f"{criterion.objective}; here are {most}"
         )
-    axes = list(dict.fromkeys(axis for search in searched for axis in search.row.further_axes))
+    axes = axes_of([search.row for search in searched])
     rows = [_cells(search, axes, names) for search in searched]
     records = [_record(search, criterion.objective) for search in searched]
     headings = [*HEADINGS, *axes, "Trials", *(f"{name} %" for name in names)]

@@ -71,6 +71,12 @@ class Run:
         return self.params.get("task.type", "classification")
 
     @property
+    def writes(self) -> bool:
+        """Text, which may be irregular; a head or a classical model decides among the labels alone."""
+        is_causal = self.params.get("model.architecture", "causal_lm") == "causal_lm"
+        return is_causal and self.params.get("task.head") != "true"
+
+    @property
     def train_size(self) -> int | str:
         size = self.params.get("task.train_size", "full")
         return int(size) if size.isdecimal() else size
@@ -130,9 +136,9 @@ class Sweep:
     report: Report = field(default_factory=Report)
 
     @property
-    def objective(self) -> str:
-        """The one that a table chooses by."""
-        return self.objectives[0]
+    def experiment(self) -> str:
+        """The file of conf/experiment that it is of. Empty for any other sweep, whose name has several words."""
+        return "" if " " in self.name else self.name
 
 
 class Store:
@@ -156,21 +162,27 @@ class Store:
             raise BadArgument(f"tracking_uri={tracking_uri}: {str(error).splitlines()[0]}") from error
 
     def experiment(self, task: str | None) -> tuple[str, str]:
-        """Name and id of the task's; of the only one where none is named."""
-        found = {e.name: e.experiment_id for e in self._client.search_experiments() if e.name != "Default"}
+        """Name and id of MLflow's, the task's; of the only one where none is named."""
+        found = self._tasks()
         if not found:
             raise NothingToShow("no results yet: `python -m sweeper task=sst2 peft=qlora -m` makes some")
         if task is None and len(found) > 1:
-            raise BadArgument(f"task: which one? task={' or task='.join(sorted(found))}")
+            of_one = f", or experiment={' | '.join(names)}" if (names := self.experiments()) else ""
+            raise BadArgument(f"task: which one? task={' | '.join(sorted(found))}{of_one}")
         name = task if task is not None else next(iter(found))
         if name not in found:
             fix = nearest(name, found) or f"there is {', '.join(sorted(found))}"
             raise NothingToShow(f"task={name}: no results; {fix}; `python -m sweeper task={name} -m` makes some")
         return name, found[name]
 
-    def sweeps(self, experiment: str) -> list[Sweep]:
-        """The latest first."""
-        return [_sweep(run) for run in self._search(experiment, f"tags.`{KIND}` = 'sweep'")]
+    def experiments(self) -> list[str]:
+        """Those of conf/experiment that a sweep is of, by name."""
+        return sorted({sweep.experiment for sweep in self.sweeps()} - {""})
+
+    def sweeps(self, experiment: str | None = None) -> list[Sweep]:
+        """The latest first; of all tasks where none is named."""
+        where = list(self._tasks().values()) if experiment is None else [experiment]
+        return [_sweep(run) for run in self._search(where, f"tags.`{KIND}` = 'sweep'")]
 
     def runs(self, experiment: str, *, sweep_id: str | None = None, run_id: str | None = None) -> list[Run]:
         """In the order in which they were started; of a sweep with the cell and trial that they are in it, each
@@ -180,7 +192,7 @@ class Store:
             condition += f" and tags.`{SWEEP_MEMBER}{sweep_id}` LIKE '%'"  # has the tag
         if run_id is not None:
             condition += f" and tags.`{RUN_ID}` = '{run_id}'"
-        runs = [_run(run, sweep_id) for run in self._search(experiment, condition)][::-1]
+        runs = [_run(run, sweep_id) for run in self._search([experiment], condition)][::-1]
         return runs if sweep_id is None else latest(runs)
 
     def experiment_of(self, *, sweep_id: str | None = None, run_id: str | None = None) -> str:
@@ -208,11 +220,15 @@ class Store:
         points = self._client.get_metric_history(run.mlflow_id, metric)
         return sorted({point.step: point.value for point in sorted(points, key=lambda point: point.timestamp)}.items())
 
-    def _search(self, experiment: str, condition: str) -> Iterator[MlflowRun]:
+    def _tasks(self) -> dict[str, str]:
+        """Name -> id of MLflow's experiments."""
+        return {e.name: e.experiment_id for e in self._client.search_experiments() if e.name != "Default"}
+
+    def _search(self, experiments: list[str], condition: str) -> Iterator[MlflowRun]:
         token = None
         while True:
             page = self._client.search_runs(
-                [experiment], condition, max_results=1000, order_by=["attributes.start_time DESC"], page_token=token
+                experiments, condition, max_results=1000, order_by=["attributes.start_time DESC"], page_token=token
             )
             yield from page
             token = page.token

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from analysis.choosing import Criterion
 from analysis.columns import TEST, Column, one, task_types
 from analysis.load import COMPLETE, DATA_DIGEST, DATA_SOURCE, DEMO, DETAIL, PRUNED, Run
-from analysis.rows import TEST_EXAMPLES, Row, mean_of
+from analysis.rows import TEST_EXAMPLES, TRAIN_SECONDS, Row, mean_of
 
 SHARED, UNCONFIRMED = "†", "‡"  # marks of a row
 MAX_NAMED = 3  # cells or runs that one note spells out
@@ -49,7 +49,8 @@ def below(rows: Sequence[Row], runs: Sequence[Run], criterion: Criterion, column
         lines.append(f"Hyperparameters: the best of each cell by {by}{elsewhere}.")
     if any(row.expected > 1 for row in rows):
         lines.append("± is the standard deviation over seeds.")
-    return [*lines, *_fresh(rows, columns[0]), *_not_fresh(rows), *shared(rows), *_pruned(rows), *_incomplete(runs)]
+    read = shared(rows, [column.metric for column in columns])
+    return [*lines, *_fresh(rows, columns[0]), *_not_fresh(rows), *read, *_pruned(rows), *_incomplete(runs)]
 
 
 def _split(split: str, runs: Sequence[Run]) -> str:
@@ -64,7 +65,7 @@ def _conventions(runs: Sequence[Run], columns: Sequence[Column]) -> list[str]:
     """What one must know to compare the numbers with others."""
     types, names = task_types(runs), {column.name for column in columns}
     said = {
-        "an irregular output counts as wrong": "classification" in types,
+        "an irregular output counts as wrong": "classification" in types and any(run.writes for run in runs),
         "F1 is macro": "f1_macro" in names,
         "exact match and F1 are SQuAD's": not names.isdisjoint(("exact_match", "f1")),
         "a perplexity compares only with those of the same tokenizer": "perplexity" in names,
@@ -98,13 +99,13 @@ def _not_fresh(rows: Sequence[Row]) -> list[str]:
     ]
 
 
-def shared(rows: Sequence[Row]) -> list[str]:
-    """The footnote of the rows with SHARED."""
+def shared(rows: Sequence[Row], metrics: Sequence[str]) -> list[str]:
+    """The footnote of the rows with SHARED, in a table of these metrics."""
     sources = list(dict.fromkeys(source for row in rows for source in row.shared_with))
     if not sources:
         return []
-    return [f"{SHARED} Read from a longer run on its way, {_few(sources)}: "
-            "its training seconds are those up to its own end, and no additional cost."]  # fmt: skip
+    seconds = ": its training seconds are those up to its own end, and no additional cost"
+    return [f"{SHARED} Read from a longer run on its way, {_few(sources)}{seconds * (TRAIN_SECONDS in metrics)}."]
 
 
 def _pruned(rows: Sequence[Row]) -> list[str]:

@@ -1,6 +1,7 @@
 """`python -m analysis.pareto task=sst2`: what accuracy costs, the Pareto front of a sweep.
 
-task=<name>              the experiment; may be left out where there is only one
+task=<name>              whose results; may be left out where there is only one
+experiment=<name>        instead of a task: the sweep of a file of conf/experiment
 sweep=latest             latest | all | <sweep id>
 objectives=<a>,<b>       by which points are compared; those of the sweep where it has several,
                          else its one against perf/trainable_parameters and perf/train_s
@@ -27,22 +28,18 @@ from analysis.front import Front, front_of
 from analysis.layout import FORMATS
 from analysis.load import BadArgument, NothingToShow, Store
 from analysis.rows import TRAIN_SECONDS
-from analysis.selection import Results
+from analysis.selection import Asked, Results
 from sweeper.metrics import HEADLINE
 
-KEYS = ("task", "sweep", "objectives", "show", "output_dir", "tracking_uri")
+KEYS = (*selection.KEYS, "objectives", "show")
 OPTIONS = {"--format": FORMATS, "--front": (), "--plot": None}
 COSTS = ("perf/trainable_parameters", TRAIN_SECONDS)
 
 
 @dataclass
-class Request:
-    task: str | None = None
-    sweep: str = "latest"
+class Request(Asked):
     objectives: str = ""  # as on the command line; empty: the sweep's
     show: str = ""  # empty: what the task seeks
-    output_dir: str = "mlruns"
-    tracking_uri: str | None = None
     format_name: str = FORMATS[0]
     only_front: bool = False
     plot: Path | None = None
@@ -69,8 +66,7 @@ def parse(words: Sequence[str]) -> Request:
 
 def show(request: Request) -> None:
     """Prints it, and draws it where that was asked. Raises BadArgument, NothingToShow."""
-    store = Store(selection.address(request.output_dir, request.tracking_uri))
-    results = selection.wanted(store, request.task, request.sweep)
+    results = selection.wanted(Store(request.uri), request)
     objectives = _objectives(request.objectives) if request.objectives else _default_objectives(results)
     front = _front(results, objectives)
     shown = front.only() if request.only_front else front

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from typing import Any
 
 from rich.console import Console
@@ -11,7 +12,7 @@ from analysis import layout
 from analysis.columns import Column
 from analysis.layout import NOTHING, Layout
 from analysis.notes import SHARED, UNCONFIRMED
-from analysis.rows import EPOCHS, EXAMPLES, IRREGULAR, TRAIN_SECONDS, Row, mean_of
+from analysis.rows import EPOCHS, EPOCHS_AXIS, EXAMPLES, IRREGULAR, TRAIN_SECONDS, Row, mean_of
 from analysis.tables import Table
 
 MAX_TEXTS = 3  # irregular outputs are spelled out up to so many different texts
@@ -41,7 +42,7 @@ def laid_out(table: Table) -> Layout:
 
 def cells(table: Table) -> tuple[list[str], list[list[str]]]:
     """Headings and rows, as read by a person. Published figures have a row of their own below ours."""
-    axes = list(dict.fromkeys(axis for row in table.rows for axis in row.further_axes))
+    axes = axes_of(table.rows)
     searched = any(row.chosen for row in table.rows)
     headings = [*HEADINGS, *(column.heading for column in table.columns), *axes,
                 *(["Best hyperparameters"] if searched else [])]  # fmt: skip
@@ -74,19 +75,42 @@ def _ours(row: Row, column: Column, *, is_lead: bool) -> str:
     return text + few + (f" {UNCONFIRMED}" if row.unconfirmed else "")
 
 
+def axes_of(rows: Sequence[Row]) -> list[str]:
+    """The design axes that need a column: not the epochs, where `examples` has those of every row."""
+    axes = dict.fromkeys(axis for row in rows for axis in row.further_axes)
+    if all(_epochs(row) == row.cell[EPOCHS_AXIS] for row in rows if EPOCHS_AXIS in row.cell):
+        axes.pop(EPOCHS_AXIS, None)
+    return list(axes)
+
+
 def hyperparameters(row: Row) -> str:
-    return ", ".join(f"{key.rpartition('.')[2]}={value}" for key, value in row.chosen.items()) or NOTHING
+    return ", ".join(f"{key.rpartition('.')[2]}={_short(value)}" for key, value in row.chosen.items()) or NOTHING
+
+
+def _short(value: str) -> str:
+    """A number to four digits, a whole one with all of its own; anything else as it is."""
+    try:
+        number = float(value)
+    except ValueError:
+        return value
+    return f"{number:.0f}" if number.is_integer() else f"{number:.4g}"
 
 
 def examples(row: Row) -> str:
     """Marked where the numbers were read from a longer run."""
-    rows, epochs = row.mean(EXAMPLES), row.mean(EPOCHS)
+    rows, epochs = row.mean(EXAMPLES), _epochs(row)
     if rows is None:
         return f"{row.train_size:,}" if isinstance(row.train_size, int) else str(row.train_size)
     if rows == 0:
         return "0 (zero-shot)"
     mark = f" {SHARED}" if row.shared_with else ""
-    return f"{rows:,.0f}" + (f" ({round(epochs, 1):g})" if epochs is not None else "") + mark
+    return f"{rows:,.0f}" + (f" ({epochs:g})" if epochs is not None else "") + mark
+
+
+def _epochs(row: Row) -> float | None:
+    """As they are shown."""
+    epochs = row.mean(EPOCHS)
+    return None if epochs is None else round(epochs, 1)
 
 
 def _irregular(row: Row, split: str) -> str:

@@ -12,6 +12,7 @@ from analysis.load import Run
 LOSS_FIRST, LOSS_LAST = "train/loss_first", "train/loss_last"
 IRREGULAR, IRREGULAR_SHARE = "irregular", "irregular_share"  # of a split
 EXAMPLES, EPOCHS, TEST_EXAMPLES = "data/train_examples", "train/epoch", "data/test_examples"
+EPOCHS_AXIS = "train.epochs"
 TRAIN_SECONDS, GROUP_SIZE = "perf/train_s", "perf/group_size"
 # Of a cell: these are columns of every table, whatever the sweep swept.
 OWN_COLUMNS = frozenset({"model", "peft", "task.train_size"})

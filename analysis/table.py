@@ -1,6 +1,7 @@
 """`python -m analysis.table task=sst2`: the published table, from MLflow.
 
-task=<name>              the experiment; may be left out where there is only one
+task=<name>              whose results; may be left out where there is only one
+experiment=<name>        instead of a task: the sweep of a file of conf/experiment
 sweep=latest             latest | all | <sweep id>
 model=<name>             only this model's rows
 split=test               test | eval (the selection split) | fit (the training rows, of task.score_train)
@@ -24,28 +25,20 @@ from analysis.columns import TEST, check_columns
 from analysis.layout import FORMATS
 from analysis.load import BadArgument, NothingToShow, Report, Store, nearest
 from analysis.render import laid_out
-from analysis.selection import Results
+from analysis.selection import Asked, Results
 from analysis.tables import SPLITS, View, build
 
-KEYS = ("task", "sweep", "model", "split", "columns", "output_dir", "tracking_uri")
+KEYS = (*selection.KEYS, "model", "split", "columns")
 OPTIONS = {"--published": (), "--format": FORMATS}
 
 
 @dataclass
-class Request:
-    task: str | None = None
-    sweep: str = "latest"
+class Request(Asked):
     model: str | None = None
     split: str = TEST
     columns: str = ""  # as on the command line
-    output_dir: str = "mlruns"
-    tracking_uri: str | None = None
     format_name: str = FORMATS[0]
     published: bool = False
-
-    @property
-    def uri(self) -> str:
-        return selection.address(self.output_dir, self.tracking_uri)
 
     @property
     def column_names(self) -> list[str]:
@@ -74,12 +67,12 @@ def parse(words: Sequence[str]) -> Request:
 def show(request: Request, console: Console | None = None) -> None:
     """Raises BadArgument, NothingToShow."""
     store = Store(request.uri)
-    results = selection.wanted(store, request.task, request.sweep)
+    results = selection.wanted(store, request)
     if request.model is not None:
         results = _of_model(request.model, results)
     report = _report(results)
     if request.published and not report.published:
-        raise NothingToShow(f"{results.title}: no published figures; an experiment names them in report.published")
+        raise NothingToShow(f"{results.title}: {_why_unpublished(store, results)}")
     view = View(request.split, request.column_names, report, request.published)
     _show(store, results, view, request.format_name, console)
 
@@ -107,6 +100,15 @@ def _report(results: Results) -> Report:
         return results.sweep.report
     reports = [Report.of(run.tags) for run in results.runs]
     return reports[0] if reports and all(report == reports[0] for report in reports) else Report()
+
+
+def _why_unpublished(store: Store, results: Results) -> str:
+    sweeps = [] if results.sweep else store.sweeps(store.experiment(results.task)[1])
+    having = dict.fromkeys(f"experiment={sweep.experiment}" if sweep.experiment else f"sweep={sweep.sweep_id}"
+                           for sweep in sweeps if sweep.report.published)  # fmt: skip
+    if having:
+        return f"published figures belong to one sweep; {' or '.join(having)} shows them"
+    return "no published figures; an experiment names them in report.published"
 
 
 def _show(

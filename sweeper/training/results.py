@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
 
+import pandas as pd
 import yaml
 
 from sweeper.metrics import HEADLINE
@@ -163,6 +164,8 @@ class Finisher:
         (artifacts / "config.yaml").write_text(config, encoding="utf-8")
         if (counts := task.confusion(predictions)) is not None:
             pictures.confusion_matrix(counts, task.labels, artifacts / "confusion_matrix.png")
+            matrix = pd.DataFrame(counts, list(task.labels), [*task.labels, pictures.NO_LABEL])
+            matrix.to_csv(artifacts / "confusion_matrix.csv", index_label="gold")
         events, _ = run.folder.read()
         if run.progress.step:
             pictures.loss_curve(events, artifacts / "loss_curve.png")

@@ -31,10 +31,10 @@ def results(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Two cells; the larger rates are the cheaper and the worse. An older sweep has several objectives."""
     output_dir = tmp_path_factory.mktemp("mlruns")
     view = MlflowView(None, output_dir)
-    old = view.start_sweep("01d", "older", {"objective": f"eval/accuracy,{MEMORY}"}, {}, task="sst2")
+    old = view.start_sweep("01d", "published", {"objective": f"eval/accuracy,{MEMORY}"}, {}, task="sst2")
     for rate, accuracy, size in ((0.5, 0.8, 10), (0.6, 0.7, 100), (0.7, 0.7, 50)):
         view.publish(tried(rate, accuracy, size, sweep_id="01d").write(output_dir), old)
-    parent = view.start_sweep(SWEEP, "sweep", {}, {}, task="sst2")
+    parent = view.start_sweep(SWEEP, "sst2 mini: peft", {}, {}, task="sst2")
     for run in (
         tried(0.1, 0.7, 100),
         tried(0.01, 0.9, 10_000),
@@ -74,7 +74,8 @@ def test_every_complete_point_with_its_mark_the_best_first(results: Path, capsys
 
 
 def test_the_objectives_are_the_sweeps_or_those_asked_for(results: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    own = json.loads(printed(results, capsys, "sweep=01d", "--format=json"))
+    assert pareto.main([f"output_dir={results}", "experiment=published", "--format=json"]) == 0
+    own = json.loads(capsys.readouterr().out)
     assert [objective["name"] for objective in own["objectives"]] == ["eval/accuracy", MEMORY]
     assert [row["front"] for row in own["rows"]] == [True, True, False]
     asked = json.loads(printed(results, capsys, "sweep=01d", f"objectives={SIZE},eval/accuracy", "--format=json"))
@@ -95,7 +96,7 @@ def test_table_of_prints_the_front_of_a_sweep(results: Path, capsys: pytest.Capt
     uri = f"sqlite:///{results / 'mlflow.db'}"
     pareto.table_of(uri, sweep_id="01d")
     shown = capsys.readouterr().out
-    assert "sst2: sweep 01d (unfinished), Pareto front" in shown
+    assert "published: sweep 01d (unfinished), Pareto front" in shown
     assert f"{MEMORY} ↓" in shown
     with pytest.raises(NothingToShow, match="nope: not in MLflow"):
         pareto.table_of(uri, sweep_id="nope")

@@ -33,10 +33,11 @@ def tags(report: ReportConfig, scale: str = "full", **cell: str) -> dict[str, st
 
 @pytest.fixture(scope="module")
 def results(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Task squad: a sweep of question answering; books: language modelling by itself; sst2: a search of one cell."""
+    """Task squad: an experiment of question answering; books: language modelling by itself; sst2: a search of one
+    cell."""
     output_dir = tmp_path_factory.mktemp("mlruns")
     view = MlflowView(None, output_dir)
-    parent = view.start_sweep("5ad5ad5ad0", "squad", tags(REPORT, "small"), {}, task="squad")
+    parent = view.start_sweep("5ad5ad5ad0", "squad_lora", tags(REPORT, "small"), {}, task="squad")
     for method, score in (("none", 0.05), ("lora", 0.4)):
         scores = {"test/exact_match": score, "test/f1": score, "test/bleu": score, "fit/exact_match": score + 0.1}
         run = SyntheticRun("squad", "question_answering", method=method, sweep_id="5ad5ad5ad0", train_size="full",
@@ -45,7 +46,7 @@ def results(tmp_path_factory: pytest.TempPathFactory) -> Path:
     alone = ReportConfig(["perplexity"], [{"when": {}, "perplexity": 2.47}])
     books = SyntheticRun("books", "language_modeling", sweep_id=None, metrics={"test/perplexity": 6.5}, report=alone)
     view.publish(books.write(output_dir))
-    search = view.start_sweep("5eed5eed00", "search", {}, {}, task="sst2")
+    search = view.start_sweep("5eed5eed00", "sst2 mini lora: learning_rate", {}, {}, task="sst2")
     for number in range(12):
         rate = 0.001 * 2**number
         view.publish(SyntheticRun(learning_rate=rate, eval_accuracy=0.5 + number / 100).write(output_dir), search)
@@ -132,13 +133,23 @@ def test_curves_and_their_picture(results: Path, capsys: pytest.CaptureFixture[s
     assert [row["method"] for row in found] == ["none", "lora"]
     assert found[0]["points"] == [[0, 0.7, None], [1, 0.35, None], [2, pytest.approx(0.7 / 3), None]]
     assert (tmp_path / "curves.png").read_bytes().startswith(b"\x89PNG")
+    losses = rows(capsys, curves, results, "experiment=squad_lora", "metric=train/loss,train/epoch", "--plot",
+                  str(tmp_path / "two.png"))  # fmt: skip
+    assert [(row["method"], row["step"], row["train/loss"], row["train/epoch"]) for row in losses][:2] == [
+        ("none", 0, 0.7, 1), ("none", 1, 0.35, 2),
+    ]  # fmt: skip
+    assert (tmp_path / "two.png").read_bytes().startswith(b"\x89PNG")
     (best,) = rows(capsys, curves, results, "task=sst2", "metric=eval/accuracy")
     assert best["points"] == [[3, 0.61, None]]
+    (best,) = rows(capsys, curves, results, "task=sst2", "metric=eval/accuracy", "--steps")
+    assert (best["step"], best["eval/accuracy"]) == (3, 0.61)
 
 
 @pytest.mark.parametrize(
     ("command", "arguments", "code", "message"),
     [
+        (table, ["task=squad", "sweep=all", "--published"], 1,
+         "squad: all runs: published figures belong to one sweep; experiment=squad_lora shows them"),
         (table, ["task=sst2", "--published"], 1,
          "sst2: sweep 5eed5eed00 (unfinished): no published figures; an experiment names them in report.published"),
         (table, ["task=squad", "split=eval"], 1, "split=eval: no run has numbers of the selection split; "
@@ -147,10 +158,11 @@ def test_curves_and_their_picture(results: Path, capsys: pytest.CaptureFixture[s
         (table, ["task=squad", "split=fit", "--published"], 2,
          "--published: published figures are of the test split; leave out split=fit"),
         (table, ["task=squad", "columns=f2"], 2, "columns=f2: not a metric without its split; did you mean 'f1'?"),
-        (importances, ["task=squad"], 1, "squad: sweep 5ad5ad5ad0 (unfinished): importances need 10 complete trials, "
+        (importances, ["task=squad"], 1,
+         "squad_lora: sweep 5ad5ad5ad0 (unfinished): importances need 10 complete trials, "
          "different in hyperparameters and in eval/accuracy; here are 0"),
         (curves, ["task=squad", "metric=fit/f1"], 1,
-         "squad: sweep 5ad5ad5ad0 (unfinished): no points of fit/f1; task.score_train=true makes some"),
+         "squad_lora: sweep 5ad5ad5ad0 (unfinished): no points of fit/f1; task.score_train=true makes some"),
         (curves, ["task=squad", "--plot", "no/such/c.png"], 2, "--plot no/such/c.png: No such file or directory"),
     ],
 )  # fmt: skip

@@ -18,14 +18,14 @@ LONG = {f"text {number} " + "x" * 100: 1 for number in range(100)}  # does not f
 
 @pytest.fixture(scope="module")
 def results(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Task sst2: sizes 100 to full by two methods; task demo: one run by itself, on demo data."""
+    """Task sst2: an experiment, then sizes 100 to full by two methods; task demo: one run by itself, on demo data."""
     output_dir = tmp_path_factory.mktemp("mlruns")
     view = MlflowView(None, output_dir)
     cells = [{"task.train_size": size, "peft": method} for method in ("lora", "qlora") for size in SIZES]
     tags = {"cells": json.dumps(cells), "replicates": "1", "objective": "eval/accuracy"}
-    old = view.start_sweep("01d", "older", {}, {}, task="sst2")
+    old = view.start_sweep("01d", "published_sst2", {}, {}, task="sst2")
     view.publish(SyntheticRun(sweep_id="01d", learning_rate=0.5, accuracy=0.99).write(output_dir), old)
-    parent = view.start_sweep("5eed5eed00", "sweep", tags, {}, task="sst2")
+    parent = view.start_sweep("5eed5eed00", "sst2 mini: peft", tags, {}, task="sst2")
     detail = "tried to allocate 2 GiB"
     for run in (
         SyntheticRun(train_size="full", accuracy=0.85),
@@ -105,6 +105,28 @@ def test_another_sweep_by_its_id_and_all_runs(results: Path, capsys: pytest.Capt
     assert row["hyperparameters"] == {"train.learning_rate": "0.5"}  # the better of both sweeps' points
 
 
+def test_an_experiment_is_asked_for_by_its_name_though_its_task_has_a_later_sweep(
+    results: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for which in ("experiment=published_sst2", "task=sst2 sweep=01d", "experiment=published_sst2 sweep=01d"):
+        shown = json.loads(printed(results, capsys, *which.split(), "--format=json"))
+        assert shown["title"] == "published_sst2: sweep 01d (unfinished)"
+        assert [row["accuracy"] for row in shown["rows"]] == [0.99]
+
+
+def test_of_an_experiments_sweeps_the_last_is_shown_whatever_task_it_is_of(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    view = MlflowView(None, tmp_path)
+    made = [("published", "01d", "sst2", 0.5), ("published", "1a7e", "imdb", 0.6), ("other", "07e5", "ag_news", 0.7)]
+    for name, sweep_id, task, accuracy in made:
+        parent = view.start_sweep(sweep_id, name, {}, {}, task=task)
+        view.publish(SyntheticRun(task, sweep_id=sweep_id, accuracy=accuracy).write(tmp_path), parent)
+    for which, accuracy in (("", 0.6), ("sweep=01d", 0.5)):
+        (row,) = json.loads(printed(tmp_path, capsys, "experiment=published", *which.split(), "--format=json"))["rows"]
+        assert row["accuracy"] == accuracy
+
+
 def test_a_run_that_another_sweep_made_has_its_cell_in_the_later_one(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -177,11 +199,17 @@ def test_print_table_finds_a_sweep_or_a_run_by_itself(results: Path, capsys: pyt
     ("arguments", "code", "message"),
     [
         (["task=sst"], 1, "task=sst: no results; did you mean 'sst2'?; `python -m sweeper task=sst -m` makes some"),
-        ([], 2, "task: which one? task=demo or task=sst2"),
+        ([], 2, "task: which one? task=demo | sst2, or experiment=published_sst2"),
+        (["experiment=published_sst"], 1, "experiment=published_sst: no sweep of it; there is published_sst2; "
+         "`python -m sweeper experiment=published_sst -m` makes one"),
+        (["experiment=published_sst2", "task=sst2"], 2,
+         "task=sst2: leave it out; experiment=published_sst2 says which"),
+        (["experiment=published_sst2", "sweep=all"], 2,
+         "sweep=all: not a sweep of published_sst2; there is 01d, latest"),
         (["task=sst2", "sweep=x"], 2, "sweep=x: not a sweep of sst2; there is 5eed5eed00, 01d, latest, all"),
         (["task=sst2", "model=minj"], 2, "model=minj: not among mini; did you mean 'mini'?"),
     ],
-)
+)  # fmt: skip
 def test_what_is_not_there_is_one_line(
     results: Path, capsys: pytest.CaptureFixture[str], arguments: list[str], code: int, message: str
 ) -> None:

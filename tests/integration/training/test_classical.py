@@ -95,8 +95,11 @@ def test_what_a_run_leaves(make_config: MakeConfig) -> None:
     folder = train(config)
     left = {path.relative_to(folder.artifacts).as_posix() for path in folder.artifacts.rglob("*") if path.is_file()}
     assert left == {"baseline/model.safetensors", "baseline/tfidf.json", "predictions.parquet", "config.yaml",
-                    "confusion_matrix.png", "irregular.json"}  # fmt: skip
+                    "confusion_matrix.png", "confusion_matrix.csv", "irregular.json"}  # fmt: skip
     kept, summary = json.loads((folder.artifacts / "baseline" / "tfidf.json").read_text()), folder.summary()
+    counts = pd.read_csv(folder.artifacts / "confusion_matrix.csv", index_col="gold")
+    assert [*counts.index, "None"] == [*counts.columns] == [*config.task.labels, "None"]
+    assert np.diag(counts).sum() / counts.to_numpy().sum() == pytest.approx(summary["test/accuracy"])
     assert len(kept["vocabulary"]) == len(kept["idf"])
     assert summary["perf/trainable_parameters"] == summary["perf/total_parameters"] == len(kept["idf"]) + 1
     assert summary["data/train_examples"] == 40

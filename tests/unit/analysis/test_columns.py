@@ -41,6 +41,12 @@ def test_question_answering_has_its_official_scores() -> None:
     assert not {"accuracy", "irregular", "irregular_texts"} & first.keys()
 
 
+def test_a_model_that_declines_every_question_is_seen_to() -> None:
+    result = table([answered(0.5, 0.5, metrics={"test/no_answer_share": 1.0}), answered(size=500)])
+    assert headings(result)[:3] == ["Exact match %", "F1 %", "No answer %"]
+    assert column(result, "No answer %") == ["100.0", "–"]
+
+
 def test_question_answering_without_scores_of_written_text_has_no_columns_for_them() -> None:
     assert headings(table([answered()])) == ["Exact match %", "F1 %", "Training loss"]
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import csv
+import io
 import json
 import math
 import statistics
@@ -10,9 +12,11 @@ from pathlib import Path
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from matplotlib.image import imread
 
 from analysis import curve_plot, curves
-from analysis.curves import Curve, Dot, dots, laid_out
+from analysis.curve_table import Curve, Dot, by_step, laid_out
+from analysis.curves import dots
 from analysis.layout import spelled
 from analysis.rows import Row
 from analysis.selection import Results
@@ -63,6 +67,42 @@ def test_programs_have_every_point_and_nan_is_null() -> None:
     assert json.loads(spelled(layout, "json"))["rows"][0]["points"] == [[0, 0.7, None], [10, None, None]]
 
 
+def of_metric(*points: list[tuple[int, float]], problem: str = "") -> list[Curve]:
+    """Of rows of 100, 1,000 ... examples; the last has the problem."""
+    curves = [curve(size=10 ** (2 + number)) for number in range(len(points))]
+    for found, dots_of in zip(curves, points, strict=True):
+        found.dots = [Dot(step, value, None) for step, value in dots_of]
+    curves[-1].row.problem = problem
+    return curves
+
+
+def test_several_metrics_stand_side_by_side_step_by_step() -> None:
+    curves = {
+        "eval/rouge1": of_metric([(10, 0.3), (20, 0.41)], [(10, 0.5)], []),
+        "train/loss": of_metric([(20, 1.25)], [(5, 2.5), (10, math.nan)], [], problem="failed: diverged"),
+    }
+    curves["eval/rouge1"][-1].row.problem = "failed: diverged"
+    layout = by_step(Results("domain_qa", None, []), curves)
+    assert layout.title == "domain_qa: all runs, eval/rouge1, train/loss"
+    assert layout.headings == ["Model", "Method", "Examples (epochs)", "Step", "eval/rouge1 %", "train/loss"]
+    assert [row[3:] for row in layout.rows] == [
+        ["10", "30.0", "–"],
+        ["20", "41.0", "1.25"],
+        ["5", "–", "2.5"],
+        ["10", "50.0", "nan"],
+        ["failed: diverged", "–", "–"],
+    ]
+    records = list(csv.DictReader(io.StringIO(spelled(layout, "csv"))))
+    assert [(row["step"], row["eval/rouge1"], row["train/loss"]) for row in records] == [
+        ("10", "0.3", ""), ("20", "0.41", "1.25"), ("5", "", "2.5"), ("10", "0.5", "nan"), ("", "", ""),
+    ]  # fmt: skip
+    content = json.loads(spelled(layout, "json"), parse_constant=pytest.fail)
+    assert (content["metrics"], content["rows"][3]["train/loss"]) == (["eval/rouge1", "train/loss"], None)
+    assert content["rows"][4]["problem"] == "failed: diverged"
+    for format_name in ("markdown", "latex"):
+        assert "41.0" in spelled(layout, format_name)
+
+
 @pytest.mark.parametrize(
     "lines",
     [
@@ -72,15 +112,19 @@ def test_programs_have_every_point_and_nan_is_null() -> None:
     ],
 )
 def test_a_picture_of_any_lines(lines: list[tuple[str, curve_plot.Line]], tmp_path: Path) -> None:
-    curve_plot.draw(lines, tmp_path / "curves.png", metric="train/loss", title="sst2\nDEMO DATA")
-    assert (tmp_path / "curves.png").read_bytes().startswith(b"\x89PNG")
+    heights = []
+    for metrics in (("train/loss",), ("train/loss", "eval/rouge1", "eval/rouge2")):
+        curve_plot.draw(dict.fromkeys(metrics, lines), tmp_path / "curves.png", title="sst2\nDEMO DATA")
+        heights.append(imread(tmp_path / "curves.png").shape[0])
+    assert heights[1] > 2 * heights[0]  # a panel for each
 
 
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
         (["metric=train/los"], "metric=train/los: not a metric; did you mean 'train/loss'?"),
-        (["metric=train/loss,eval/loss"], "metric=train/loss,eval/loss: one at a time"),
+        (["metric=train/loss,eval/los"], "metric=eval/los: not a metric; did you mean 'eval/loss'?"),
+        (["metric=eval/f1,eval/f1"], "metric=eval/f1,eval/f1: eval/f1 stands there twice"),
         (["--plot", "curves.pdf"], "--plot curves.pdf: must end with .png"),
         (["--plot"], "--plot: needs a value, --plot <value>"),
     ],

@@ -8,13 +8,11 @@ import pytest
 from rich.console import Console
 
 from analysis.load import Run
-from analysis.render import print_text, render
-from analysis.tables import Table
+from analysis.render import cells, print_text, render
+from analysis.tables import Table, View
 from tests.made_up_runs import column, run, sweep, table
 
-NOTE = (
-    "† Read from a longer run on its way, {}: its training seconds are those up to its own end, and no additional cost."
-)
+NOTE = "† Read from a longer run on its way, {}."
 
 
 def of_epochs(epochs: int, **changes: object) -> Run:
@@ -30,7 +28,7 @@ def shared() -> Table:
 
 
 def test_rows_of_other_epochs_are_rows_of_their_own_and_shared_ones_are_marked(shared: Table) -> None:
-    assert column(shared, "train.epochs") == ["1", "10", "50"]
+    assert "train.epochs" not in cells(shared)[0]  # the next column says it
     assert column(shared, "Examples (epochs)") == ["100 (1) †", "100 (10) †", "100 (50)"]
     assert [note for note in shared.notes if "†" in note] == [NOTE.format("long-run")]
 
@@ -56,6 +54,26 @@ def test_a_note_names_few_runs() -> None:
     runs = [of_epochs(1, shared_with=f"run-{number}") for number in range(5)]
     (note,) = [note for note in table(runs).notes if "†" in note]
     assert note == NOTE.format("run-0, run-1, run-2 and 2 more (csv and json name them)")
+
+
+def test_what_their_seconds_are_is_said_where_they_are_shown() -> None:
+    (note,) = [note for note in table([of_epochs(1, shared_with="x")], view=View(columns=["perf/train_s"])).notes
+               if "†" in note]  # fmt: skip
+    seconds = ": its training seconds are those up to its own end, and no additional cost."
+    assert note == NOTE.format("x").removesuffix(".") + seconds
+
+
+@pytest.mark.parametrize(
+    ("ended", "state", "is_shown"), [(10, "COMPLETE", False), (7, "COMPLETE", True), (10, "FAILED", True)]
+)
+def test_epochs_have_a_column_unless_every_row_says_them_beside_its_examples(
+    ended: int, state: str, is_shown: bool
+) -> None:
+    """Other than the design's after an early end; none where there is no result."""
+    fixed = run(500, cell={"task.train_size": 500}, metrics={"train/epoch": 1})
+    ten = of_epochs(10, metrics={"train/epoch": ended}, state=state)
+    result = table([fixed, of_epochs(1), ten], sweep(fixed.cell, *(found.cell for found in (of_epochs(1), ten))))
+    assert ("train.epochs" in cells(result)[0]) is is_shown
 
 
 def test_nothing_is_said_where_nothing_is_shared() -> None:

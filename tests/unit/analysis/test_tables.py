@@ -169,6 +169,27 @@ def test_zero_shot_trained_on_nothing() -> None:
     assert (column(result, "Examples (epochs)"), column(result, "Training loss")) == (["0 (zero-shot)"], ["–"])
 
 
+def test_irregular_outputs_are_spoken_of_where_something_is_written() -> None:
+    encoder, headed = {"model.architecture": "encoder"}, {"task.head": "true"}
+    machine = {"model.architecture": "classical", "task.head": "false"}
+    silent = [run(method=str(number), params=params) for number, params in enumerate((encoder, headed, machine))]
+    assert "Evaluation: the test split; F1 is macro." in table(silent).notes
+    assert any("irregular" in note for note in table([*silent, run()]).notes)
+
+
+def test_hyperparameters_have_four_digits_for_a_person_and_all_for_a_program() -> None:
+    best = {"train.epochs": "1.0", "train.batch_size": "1024", "train.warmup_steps": "0.030004", "peft.bias": "none",
+            "train.max_steps": "20000.0", "peft.target_modules": '["q_proj"]'}  # fmt: skip
+    others = dict.fromkeys(best, "7")
+    result = table([run(rate="0.0003400868580773002", eval=0.9, params=best), run(eval=0.1, params=others)])
+    assert column(result, "Best hyperparameters") == [
+        "learning_rate=0.0003401, epochs=1, batch_size=1024, warmup_steps=0.03, bias=none, max_steps=20000, "
+        'target_modules=["q_proj"]'
+    ]
+    (row,) = json.loads(render(result, "json"))["rows"]
+    assert row["hyperparameters"]["train.learning_rate"] == "0.0003400868580773002"
+
+
 def test_markdown_and_latex_escape_what_they_must() -> None:
     result = table([run(irregular=2, method="a_b")], texts={"x|y": 1, "50%": 1})
     assert r"2: 50% ×1, x\|y ×1" in render(result, "markdown")

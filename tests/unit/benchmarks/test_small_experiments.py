@@ -25,7 +25,6 @@ def ran(monkeypatch: pytest.MonkeyPatch) -> list[str]:
         return int("experiment=broken" in words)
 
     monkeypatch.setattr(small_experiments, "python", python)
-    monkeypatch.setattr(small_experiments, "task_name", lambda name: f"task_of_{name}")
     return commands
 
 
@@ -38,14 +37,14 @@ def test_an_experiment_is_run_at_its_small_scale_and_its_tables_are_printed(
     monkeypatch: pytest.MonkeyPatch, ran: list[str], capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert run(monkeypatch, "llama3_1b_imdb_last_layer", "domain_qa") == 0
-    shown = "task=task_of_llama3_1b_imdb_last_layer output_dir=out"
+    shown = "experiment=llama3_1b_imdb_last_layer output_dir=out"
     assert ran == [
-        "sweeper experiment=llama3_1b_imdb_last_layer scale=small output_dir=out -m",
+        "sweeper experiment=llama3_1b_imdb_last_layer output_dir=out scale=small -m",
         f"analysis.table split=fit {shown}",
         f"analysis.table split=eval {shown}",
         f"analysis.table --published {shown}",
-        "sweeper experiment=domain_qa scale=small output_dir=out data_dir=out -m",
-        "analysis.table --published task=task_of_domain_qa output_dir=out",
+        "sweeper experiment=domain_qa output_dir=out scale=small data_dir=out -m",
+        "analysis.table --published experiment=domain_qa output_dir=out",
     ]
     written = capsys.readouterr().out
     assert written.split("\nminutes\n")[1].split() == [
@@ -57,8 +56,8 @@ def test_one_that_fails_is_named_and_keeps_no_other_from_running(
     monkeypatch: pytest.MonkeyPatch, ran: list[str], capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert run(monkeypatch, "broken", "distilbert_imdb_search") == 1
-    assert not any("task_of_broken" in command for command in ran)
-    assert ran[-1] == "analysis.importances task=task_of_distilbert_imdb_search output_dir=out"
+    assert [command for command in ran if "broken" in command] == [ran[0]]
+    assert ran[-1] == "analysis.importances experiment=distilbert_imdb_search output_dir=out"
     assert capsys.readouterr().err == "failed: broken\n"
 
 

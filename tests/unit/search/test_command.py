@@ -26,9 +26,26 @@ def test_the_command_line_wins_over_a_declared_axis(make_sweep: MakeSweep) -> No
     assert make_sweep("task.train_size=10,30").space.design == {"task.train_size": [10, 30]}
 
 
+def test_only_a_sweep_of_an_experiment_has_a_name_of_one_word(make_sweep: MakeSweep) -> None:
+    """By which `analysis` knows it."""
+    assert make_sweep("experiment=sst2_data_size").name == "sst2_data_size"
+    for command in ([], ["peft.r=4,8"], ["model=mini,tfidf_svm", "peft=full"], ["peft=lora,qlora"]):
+        assert " " in make_sweep(*command).name
+
+
 def test_a_single_run_takes_no_declared_axis(make_sweep: MakeSweep) -> None:
     sweep = make_sweep("task.train_size=full", is_sweep=False)
     assert (sweep.num_trials, sweep.base.task.train_size) == (1, "full")
+
+
+def test_one_run_of_an_experiment_says_that_it_is_no_sweep(make_sweep: MakeSweep) -> None:
+    experiment = ("experiment=llama3_1b_sst2_vs_zero_shot", "model=mini", "task=sst2")
+    note = "experiment=llama3_1b_sst2_vs_zero_shot declares the axes peft; this is one run, add -m for the sweep"
+    assert make_sweep(*experiment, is_sweep=False).notes == [note]
+    assert f"  note    {note}" in plan_text(make_sweep(*experiment, is_sweep=False)).splitlines()
+    assert make_sweep(*experiment, "peft=lora", is_sweep=False).notes == []
+    assert note not in make_sweep(*experiment).notes
+    assert make_sweep("task=sst2", is_sweep=False).notes == []
 
 
 def test_each_composition_brings_its_own_values(make_sweep: MakeSweep) -> None:
