@@ -68,6 +68,7 @@ def _conventions(runs: Sequence[Run], columns: Sequence[Column]) -> list[str]:
         "an irregular output counts as wrong": "classification" in types and any(run.writes for run in runs),
         "F1 is macro": "f1_macro" in names,
         "exact match and F1 are SQuAD's": not names.isdisjoint(("exact_match", "f1")),
+        "changed parameters are the base model's, with the adapter merged in": "perf/changed_parameters" in names,
         "a perplexity compares only with those of the same tokenizer": "perplexity" in names,
     }
     return [text for text, is_so in said.items() if is_so]

@@ -152,6 +152,7 @@ class RunConfig:
             raise ConfigError("task.selection_size", 0, "choosing a checkpoint needs a selection split")
         if not 0 <= self.seed < 2**32:
             raise ConfigError("seed", self.seed, "must lie in [0, 2**32)")
+        _ = self.head  # refuses a task that none can do
 
     @property
     def head(self) -> str | None:
@@ -159,11 +160,13 @@ class RunConfig:
 
         Raises ConfigError for a task that no head can do.
         """
-        if not (self.task.head or self.model.architecture is Architecture.ENCODER):
+        is_encoder = self.model.architecture is Architecture.ENCODER
+        if not (self.task.head or is_encoder):
             return None
         asked = self.task.type
         if asked not in HEAD_OF_TASK:
-            raise ConfigError("task.type", asked, "needs a model that writes", "choose a causal language model")
+            fix = "choose a causal language model" if is_encoder else "set task.head=false"
+            raise ConfigError("task.type", asked, "needs a model that writes", fix)
         return HEAD_OF_TASK[asked]
 
     @property

@@ -18,7 +18,7 @@ from sweeper.checks import ConfigError, one_of, suggestion
 
 METHODS = ("none", "full", "last_layer", "adapter")
 OWN_KEYS = ("name", "method", "type", "layer", "quantization", "start_from", "start_digest")
-OF_AN_ADAPTER = frozenset({"start_from", "start_digest"})
+OF_AN_ADAPTER = ("start_from", "start_digest")
 
 
 @dataclass
@@ -94,7 +94,7 @@ def keys(group: Mapping[str, Any]) -> frozenset[str]:
     """The keys of the `peft` group that mean anything to the method which the group describes."""
     if group.get("method") == "adapter":
         return adapter_fields(group.get("type") or "") | set(OWN_KEYS) - {"layer"}
-    return frozenset(OWN_KEYS) - OF_AN_ADAPTER - (set() if group.get("method") == "last_layer" else {"layer"})
+    return frozenset(OWN_KEYS).difference(OF_AN_ADAPTER) - (set() if group.get("method") == "last_layer" else {"layer"})
 
 
 @cache

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from tasks.splits import Splits
 
 SPLITS = ("train", "test")  # the selection split is carved out of the first
+DOCUMENTS = "documents/"  # below the data folder: what `tasks.documents` builds
 DEMO_NOTICE = "embedded demo reviews, generated"
 
 
@@ -49,15 +50,17 @@ def resolve(task: TaskConfig, data_dir: str | None, *, embedded_model: bool, all
         if found:
             return found
         tried.append(missing)
-    if task.data.source in (Source.HUB, Source.AUTO):
+    if task.data.source is Source.HUB or (task.data.source is Source.AUTO and task.data.hub_id):
         found, missing = _hub(task, allow_network=allow_network)
         if found:
             return found
         tried.append(missing)
     if task.data.source is Source.AUTO and embedded_model and _demo_fits(task):
         return _demo(task, "; ".join(tried), embedded_model=True)
+    built = any(name.startswith(DOCUMENTS) for names in task.data.files.values() for name in names)
+    build = "make them with `python -m tasks.documents build`, and " * built
     raise ConfigError("data_dir", data_dir, f"no data for task.name={task.name}: {'; '.join(tried)}",
-                      "set SWEEPER_DATA or data_dir to the folder that holds the files")  # fmt: skip
+                      f"{build}set SWEEPER_DATA or data_dir to the folder that holds the files")  # fmt: skip
 
 
 def rows_only(task: TaskConfig) -> TaskConfig:
@@ -171,7 +174,8 @@ def _files(task: TaskConfig, data_dir: str | None) -> tuple[DataSource | None, s
     if paths:
         there = ", ".join(str(path) for path in paths.values())
         raise ConfigError(f"task.data.files.{absent[0]}", sought, f"not in {data_dir}, which has {there}",
-                          "add the file or correct its name")  # fmt: skip
+                          "add the file or correct its name" + ", or task.data.source=hub" * bool(task.data.hub_id)
+                          )  # fmt: skip
     return None, f"{folder} holds none of {sought.replace(' or ', ', ')}"
 
 

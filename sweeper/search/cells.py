@@ -18,7 +18,7 @@ from sweeper.checks import ConfigError
 from sweeper.config import Architecture, RunConfig
 from sweeper.search import conditions
 from sweeper.search import overrides as command_line
-from sweeper.search.compose import Composer
+from sweeper.search.compose import Composer, Composition
 from sweeper.search.conditions import PARAMS, When
 from sweeper.search.custom import KEY as CUSTOM_KEY
 from sweeper.search.custom import CustomSpace
@@ -27,6 +27,8 @@ from sweeper.search.options import SearchOptions
 from sweeper.search.parents import Parents, check_choice, without
 from sweeper.search.space import Axis, Cell, Dimension, Role, product
 from sweeper.search.typed import check_key
+
+START_KEYS = tuple(f"peft.{key}" for key in peft_method.OF_AN_ADAPTER)
 
 
 @dataclass(frozen=True)
@@ -94,7 +96,15 @@ class Table:
         """Without the axes that mean nothing to the method; a note says so of each."""
         reasons = {axis.key: why for axis in self.axes if (why := self.why_not(axis.key))}
         notes = [f"{self._whose(key)} {why}: {key} does not multiply its runs" for key, why in reasons.items()]
-        return replace(self, axes=without(self.axes, set(reasons)), notes=tuple(notes))
+        return replace(self, axes=without(self.axes, set(reasons)), notes=(*self.notes, *notes))
+
+    def without_start(self) -> Table:
+        """Without an earlier adapter to go on from where the method has none; a note says so."""
+        values = {key: self.fixed.get(key, self.peft.get(key.removeprefix("peft."))) for key in START_KEYS}
+        dropped = {key: value for key, value in values.items() if value is not None and self.why_not(key)}
+        notes = [f"{self._whose(key)} {self.why_not(key)}: its runs are without {key}={value}"
+                 for key, value in dropped.items()]  # fmt: skip
+        return replace(self, fixed={**self.fixed, **dict.fromkeys(dropped)}, notes=(*self.notes, *notes))
 
 
 def fitted(tables: Sequence[Table]) -> list[Table]:
@@ -141,7 +151,11 @@ class TableReader:
 
     def tables(self) -> list[Table]:
         groups = [axis for axis in self.axes if axis.is_group]
-        return [table for choices in product(groups) for table in self._tables(choices)]
+        tables = [table for choices in product(groups) for table in self._tables(choices)]
+        has_adapter = any(table.peft.get("method") == "adapter" for table in tables)
+        if not has_adapter and not self.given.isdisjoint(START_KEYS):
+            return tables  # a person asks for what none of these methods can do: `PeftMethod.validate` says so
+        return [table.without_start() for table in tables]
 
     def _tables(self, choices: Mapping[str, str]) -> Iterator[Table]:
         """A declared axis over a config group opens new compositions, which may declare axes of their own."""
@@ -166,7 +180,17 @@ class TableReader:
         settled = Parents(self.loader, composition, fixed, by_key, self.given).settled()
         peft, model = (content if isinstance(content := composition.tree.get(group), Mapping) else {}
                        for group in ("peft", "model"))  # fmt: skip
-        yield Table(choices, peft, settled, fixed, model=model)
+        yield Table(choices, peft, settled, fixed, self._unswept(composition), model)
+
+    def _unswept(self, composition: Composition) -> tuple[str, ...]:
+        """A note for a single run of an experiment that is a sweep."""
+        if self.is_sweep or "experiment" not in composition.choices:
+            return ()
+        declared = command_line.parse([entry.line for entry in composition.declared], self.loader)
+        axes = [override.key_or_group for override in declared if override.is_sweep_override()]
+        left = ", ".join(key for key in axes if key not in self.given)
+        name = composition.choices["experiment"]
+        return (f"experiment={name} declares the axes {left}; this is one run, add -m for the sweep",) if left else ()
 
     def _choices(self, override: Override, when: When, choices: Mapping[str, str]) -> list[Any]:
         """Of one group: those declared; where its condition does not hold, the one that it has anyway."""

@@ -25,6 +25,7 @@ from sweeper.search.data import DataCheck
 from sweeper.search.grammar import read_axis
 from sweeper.search.options import LauncherOptions, SearchOptions
 from sweeper.search.pruning import check_evaluations, check_pruner
+from sweeper.search.report import Kind, check_report
 from sweeper.search.space import Axis, Cell, Role, Space
 from sweeper.search.study import Sweep
 from sweeper.tracking import places
@@ -66,19 +67,21 @@ def _sweep(composer: Composer, tables: Sequence[Table], seeds: Axis | None, *, i
     if is_sweep:
         check_pruner(search, len(space.seeds))
         confirmation.fresh_seeds(search, space.seeds)
-    data = DataCheck()
+    data, kinds = DataCheck(), set[Kind]()
     sweep = Sweep(_name(base, space, first.choices), base, space, search, launcher, composer, data,
                   is_single=not is_sweep)  # fmt: skip
     for cell in cells:
         _check_points_known(cell, search)
         for point in _points_to_check(cell):
             config = sweep.undigested(cell, point)
+            kinds.add((config.task.type, tuple(config.task.metrics)))
             data.check(config)
             model_files.check(config)
             if is_sweep:
                 check_evaluations(search, config)
         if not base.plan:
             model_files.check_at_hand(config.model)
+    check_report(base.report, kinds)
     if own is not None:
         _rehearse(sweep)
     return sweep

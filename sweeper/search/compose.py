@@ -22,7 +22,6 @@ from sweeper.config import RunConfig
 from sweeper.metrics import NEITHER, TASK_METRICS, all_metrics, headline
 from sweeper.peft_method import OWN_KEYS, PeftMethod
 from sweeper.search.conditions import Declared, read_params
-from sweeper.search.report import check_report
 from sweeper.search.typed import read
 
 PEFT_NUMBERS = ("r", "lora_alpha", "lora_dropout", "num_virtual_tokens")
@@ -139,7 +138,6 @@ def typed_config(tree: Mapping[str, Any]) -> RunConfig:
     PeftMethod.from_config(config.peft)
     optimizer_names.check(config.train)
     classical_options.check(config)
-    check_report(config.report)
     check_objective("train.metric_for_best_model", config.metric_for_best_model, config.task.type)
     return config
 

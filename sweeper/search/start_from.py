@@ -82,7 +82,9 @@ def _last(config: RunConfig, asked: str) -> str:
     found = sorted(_complete(Path(config.output_dir) / RUNS, task, config))
     if not found:
         raise ConfigError(KEY, asked, f"no run of {task} with model={config.model.name} in {config.output_dir} is "
-                          "complete and left an adapter", "train it first, or name a folder")  # fmt: skip
+                          "complete and left an adapter",
+                          f"train it first (task={task}, or an experiment of that task.name), or name a folder"
+                          )  # fmt: skip
     return found[-1][1]
 
 

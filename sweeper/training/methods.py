@@ -90,7 +90,7 @@ class Frozen:
         assert index == 0, "only plain LoRA runs share a forward"
         if self.base.fresh_weights and method.method == "none":
             raise ConfigError("peft", "none", f"{self.base.key.location} has no trained head "
-                              "to evaluate", "train one, or set task.head=false")  # fmt: skip
+                              "to evaluate", "train one: peft=full, say")  # fmt: skip
         initialise_fresh(self.base, seed)
 
     def start_from(self, index: int, adapter: Path) -> None:

@@ -47,6 +47,9 @@ BROKEN = [
     (["hydra.sweeper.sampler_args={x:1}", "-m"], "hydra.sweeper.sampler_args.x=1", "known: "),
     (["hydra.run.dir=x"], "hydra.run.dir=x", "output_dir=<folder>"),
     (["+train._target_=os.system"], "train._target_=os.system", "remove the key"),
+    (["report.columns=[exact_match]", "-m"], "report.columns=exact_match", "measured: loss, accuracy, "),
+    (["peft=none", "task.head=true"], "peft.method=none: model=mini has no trained head", "task.head=false"),
+    (["task=wikitext2", "model=minilm", "peft=full"], "task.type=language_modeling", "choose a causal language model"),
     (["--mulitrun"], "--mulitrun", "did you mean '--multirun'?"),
 ]
 

@@ -22,6 +22,7 @@ from sweeper.launch.text_sample import DEMO, texts_of
 from sweeper.launch.workload import Text
 from sweeper.search.command import read_command
 from sweeper.search.study import Sweep
+from sweeper.tracking.run_folder import RunFolder, RunIdentity
 from tasks import demo_reviews, hub
 from tasks.sources import DataSource
 
@@ -157,6 +158,26 @@ def test_shared_runs_are_counted_and_not_trained(make_sweep: MakeSweep) -> None:
                                 "train.lr_scheduler_type=constant", "hydra.sweeper.confirm_seeds=0"))  # fmt: skip
     assert lines["runs"] == "1 to train; 2 shared: read from a run of more epochs"
     assert lines["groups"].startswith("1 of 1 run;")
+
+
+RUNNING_TEXT = ("task.type=language_modeling", "task.labels=[]", "task.data.text=sentence",
+                "task.prompt={system:'',user:'{text}',answer:' {label}'}")  # fmt: skip
+
+
+@pytest.mark.parametrize("task", [(), RUNNING_TEXT])
+@pytest.mark.parametrize("source", ["files", "hub"])  # the plan's own, whose texts are sampled, and another
+def test_a_plan_learns_from_the_runs_of_its_folder(
+    make_sweep: MakeSweep, tmp_path: Path, task: tuple[str, ...], source: str
+) -> None:
+    sweep = make_sweep(*task, is_sweep=False)
+    assert "never measured here" in lines_of(sweep)["time"]
+    config = dataclasses.replace(sweep.config(sweep.space.cells[0], {}), seed=1)
+    folder = RunFolder.create(tmp_path / "out", RunIdentity.of(config, {"source": source, "digest": "d" * 64}))
+    folder.started(slot=0)
+    folder.metrics(2, {"data/train_examples": 20, "data/test_examples": 60, "perf/train_s": 40.0, "perf/eval_s": 8.0,
+                       "perf/peak_memory_gib": 0.9, "perf/group_size": 1, "perf/train_tokens": 500})  # fmt: skip
+    folder.finish("COMPLETE")
+    assert "never measured here" not in lines_of(sweep)["time"]
 
 
 def test_rows_that_only_the_hub_can_count_are_assumed(make_sweep: MakeSweep, monkeypatch: pytest.MonkeyPatch) -> None:

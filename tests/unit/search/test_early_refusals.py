@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import re
 import struct
@@ -12,6 +13,8 @@ import pytest
 from huggingface_hub import constants
 
 from sweeper.checks import ConfigError
+from sweeper.config import Architecture, ModelConfig, RunConfig, TaskConfig
+from sweeper.search import model_files
 from sweeper.search.plan import plan_text
 from sweeper.search.study import Sweep
 
@@ -224,3 +227,56 @@ def test_a_model_of_the_hub_without_a_copy_while_offline(
 def test_an_interval_over_whole_numbers(make_sweep: MakeSweep) -> None:
     refused(make_sweep, "must be a whole number", "train.max_steps=interval(20,400)", "hydra.sweeper.n_trials=3")
     make_sweep("train.max_steps=range(20,401)", "hydra.sweeper.n_trials=3")
+
+
+HEADLESS = "peft.method=none: model=own has no trained head to evaluate; train one: peft=full, say"
+
+
+@pytest.mark.parametrize(
+    ("classes", "task_type", "is_refused"),
+    [
+        (["BertModel"], "classification", True),
+        (["BertForMaskedLM"], "question_answering", True),
+        (["BertForSequenceClassification"], "question_answering", True),
+        (["BertForSequenceClassification"], "classification", False),
+        (["BertForQuestionAnswering"], "question_answering", False),
+        (None, "classification", False),  # only the worker can tell
+    ],
+)
+def test_an_encoder_without_a_head_is_not_evaluated_as_it_is(
+    tmp_path: Path, classes: list[str] | None, task_type: str, *, is_refused: bool
+) -> None:
+    (tmp_path / "config.json").write_text(
+        json.dumps({"model_type": "bert"} | ({"architectures": classes} if classes else {}))
+    )
+    config = RunConfig(
+        model=ModelConfig("own", Architecture.ENCODER, path=str(tmp_path)), task=TaskConfig(type=task_type)
+    )
+    assert refusal_of(config, "none") == (HEADLESS if is_refused else "")
+    assert refusal_of(config, "full") == ""
+
+
+def refusal_of(config: RunConfig, method: str) -> str:
+    try:
+        model_files.check(dataclasses.replace(config, peft={"name": method, "method": method}))
+    except ConfigError as error:
+        return str(error)
+    return ""
+
+
+def test_a_new_head_of_a_model_that_writes_is_not_evaluated_either(make_sweep: MakeSweep) -> None:
+    message = "model=mini has no trained head to evaluate; train one: peft=full, say, or task.head=false"
+    refused(make_sweep, message, "peft=none", "task.head=true")
+    assert make_sweep("peft=none,full", is_sweep=True).num_trials == 2
+
+
+@pytest.mark.parametrize(
+    ("override", "fix"),
+    [
+        ("model=minilm", "choose a causal language model"),
+        ("task.head=true", "set task.head=false"),
+    ],
+)
+def test_a_head_cannot_write(make_sweep: MakeSweep, override: str, fix: str) -> None:
+    refused(make_sweep, f"task.type=language_modeling: needs a model that writes; {fix}",
+            "task=wikitext2", "peft=full", override)  # fmt: skip

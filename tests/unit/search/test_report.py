@@ -9,8 +9,10 @@ from typing import Any
 import pytest
 
 from sweeper.checks import ConfigError
+from sweeper.config import ReportConfig
 from sweeper.launch import start
 from sweeper.search.record import Command
+from sweeper.search.report import Kind, check_report
 from sweeper.search.study import Sweep
 
 MakeSweep = Callable[..., Sweep]
@@ -24,8 +26,20 @@ MakeSweep = Callable[..., Sweep]
             "report.columns=acuracy: not a metric without its split; did you mean 'accuracy'?",
         ),
         (
-            "report.columns=[test/f1]",
-            "report.columns=test/f1: not a metric without its split; did you mean 'f1'?",
+            "report.columns=[test/f1_macro]",
+            "report.columns=test/f1_macro: not a metric without its split; did you mean 'f1_macro'?",
+        ),
+        (
+            "report.columns=[accuracy,perplexity]",
+            "report.columns=perplexity: not measured with task.type=classification; measured: loss, accuracy, "
+            "precision_macro, recall_macro, f1_macro, precision_weighted, recall_weighted, f1_weighted, "
+            "likelihood_accuracy, irregular, irregular_share",
+        ),
+        (
+            "report.published=[{accuracy:0.9,rouge1:0.4}]",
+            "report.published[0]=rouge1: not measured with task.type=classification; measured: loss, accuracy, "
+            "precision_macro, recall_macro, f1_macro, precision_weighted, recall_weighted, f1_weighted, "
+            "likelihood_accuracy, irregular, irregular_share",
         ),
         (
             "report.published=[{when:{peft:lora},acc:0.9}]",
@@ -49,6 +63,23 @@ def test_a_report_that_makes_no_sense_is_one_line(make_sweep: MakeSweep, overrid
     with pytest.raises(ConfigError) as caught:
         make_sweep("peft.r=2,4", override)
     assert str(caught.value) == message
+
+
+def test_a_column_fits_one_type_of_task_of_the_sweep() -> None:
+    kinds: list[Kind] = [("classification", ()), ("language_modeling", ())]
+    check_report(ReportConfig(columns=["accuracy", "perplexity", "loss", "perf/train_s"]), kinds)
+    with pytest.raises(ConfigError, match=r"exact_match: not measured with task\.type=classification or language_mode"):
+        check_report(ReportConfig(columns=["exact_match"]), kinds)
+
+
+def test_scores_of_written_text_are_columns_where_they_are_asked_for_and_published_anywhere() -> None:
+    rouge: list[Kind] = [("question_answering", ("rouge",))]
+    check_report(ReportConfig(columns=["f1", "rougeL"], published=[{"meteor": 0.4}]), rouge)
+    with pytest.raises(ConfigError) as caught:
+        check_report(ReportConfig(columns=["f1", "bleu", "rouge1"]), rouge)
+    assert str(caught.value) == (
+        "report.columns=bleu: not measured with task.metrics=[rouge]; add bleu there, or set report.columns=[f1,rouge1]"
+    )
 
 
 def test_counts_and_words_are_published_too(make_sweep: MakeSweep) -> None:

@@ -112,6 +112,34 @@ def test_an_axis_of_adapters_and_none(make_sweep: MakeSweep, earlier: Any) -> No
     assert group_key(configs[0]) == group_key(configs[1])
 
 
+def test_a_method_without_an_adapter_is_the_row_above_those_that_go_on(make_sweep: MakeSweep, earlier: Any) -> None:
+    run = earlier()
+    sweep = make_sweep("peft=none,lora,full", "peft.start_from=last:physics")
+    starts = {cell.values["peft"]: sweep.config(cell, {}).peft.get("start_from") for cell in sweep.space.cells}
+    assert starts == {"none": None, "lora": run.run_id, "full": None}
+    for method in ("none", "full"):
+        note = f"peft={method} has no such key: its runs are without peft.start_from=last:physics"
+        assert f"  note    {note}" in plan_text(sweep).splitlines()
+
+
+@pytest.mark.parametrize("is_sweep", [True, False])
+def test_what_an_experiment_goes_on_from_is_not_for_a_method_without_an_adapter(
+    make_sweep: MakeSweep, *, is_sweep: bool
+) -> None:
+    (cell,) = (
+        sweep := make_sweep("experiment=domain_qa", "task=sst2", "report={columns:[],published:[]}", "model=mini",
+                            "train.eval_every=end", "peft=none", is_sweep=is_sweep)
+    ).space.cells  # fmt: skip
+    assert sweep.config(cell, {}).peft["start_from"] is None
+    assert "its runs are without peft.start_from=last:domain_text" in plan_text(sweep)
+
+
+@pytest.mark.parametrize("methods", ["none", "none,full"])
+def test_asked_for_where_no_method_has_an_adapter_it_is_refused(make_sweep: MakeSweep, methods: str) -> None:
+    with pytest.raises(ConfigError, match=r"peft\.method=none has no adapter to go on from"):
+        make_sweep(f"peft={methods}", "peft.start_from=last:physics")
+
+
 @pytest.mark.parametrize(
     ("changes", "overrides", "message"),
     [
@@ -161,7 +189,7 @@ def test_what_is_there_but_cannot_be_gone_on_from(make_sweep: MakeSweep, earlier
         earlier(seed=1, state=RunState.FAILED).run_id: "is FAILED; take a complete run",
         earlier(seed=2, state=RunState.UNFINISHED).run_id: "is UNFINISHED",
         earlier(seed=3, adapter=False).run_id: "left no adapter",
-        "last:chemistry": "no run of chemistry with model=mini in",
+        "last:chemistry": "train it first (task=chemistry, or an experiment of that task.name), or name a folder",
         "last:sst2": "is these runs' own task",
     }
     for asked, message in refused.items():

@@ -143,6 +143,20 @@ def test_a_missing_column_is_named_with_its_nearest(tmp_path: Path) -> None:
         sources.load(resolve(config, tmp_path), config)
 
 
+def test_documents_that_are_not_there_are_built_by_a_command_that_is_named(tmp_path: Path) -> None:
+    config = task("documents/text/train.parquet")
+    with pytest.raises(ConfigError, match=r"make them with `python -m tasks.documents build`, and set SWEEPER_DATA"):
+        resolve(config, tmp_path)
+
+
+def test_where_one_file_is_missing_the_hub_is_offered(tmp_path: Path) -> None:
+    write(tmp_path / "dev.tsv")
+    with pytest.raises(ConfigError, match=r"add the file or correct its name, or task.data.source=hub$"):
+        resolve(task(hub_id="someone/reviews"), tmp_path)
+    with pytest.raises(ConfigError, match=r"add the file or correct its name$"):
+        resolve(task(), tmp_path)
+
+
 def test_a_file_elsewhere_is_described_by_its_name_alone(tmp_path: Path) -> None:
     for folder in ("data", "other"):
         (tmp_path / folder).mkdir()
