@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from sweeper.launch import fork_server
 from sweeper.launch.fork_server import ENVIRONMENT, modules_to_preload
 from sweeper.launch.worker import TRAINER
 
@@ -38,3 +39,12 @@ def test_preloaded_modules_start_neither_threads_nor_cuda(repository: Path, on_g
 
 def test_cpu_fork_server_imports_all_that_the_trainer_needs() -> None:
     assert modules_to_preload(TRAINER, on_gpu=False) == ["sweeper.training.trainers"]
+
+
+@pytest.mark.parametrize("chosen", ["GOMP_SPINCOUNT", "OMP_WAIT_POLICY"])
+def test_how_threads_wait_is_ours_to_say_only_where_nobody_has(monkeypatch: pytest.MonkeyPatch, chosen: str) -> None:
+    for name in ("GOMP_SPINCOUNT", "OMP_WAIT_POLICY"):
+        monkeypatch.delenv(name, raising=False)
+    assert fork_server._waiting() == {"GOMP_SPINCOUNT": "1000"}
+    monkeypatch.setenv(chosen, "20")
+    assert fork_server._waiting() == {}
