@@ -60,8 +60,8 @@ def cells(table: Table) -> tuple[list[str], list[list[str]]]:
 def _published(row: Row, table: Table, num_cells: int) -> list[str]:
     figures = [column.published(row.published[column.name]) if column.name in row.published else NOTHING
                for column in table.columns]  # fmt: skip
-    cells = [PUBLISHED, "", "", *figures]
-    return cells + [""] * (num_cells - len(cells))
+    below = [PUBLISHED, "", "", *figures]
+    return below + [""] * (num_cells - len(below))
 
 
 def _ours(row: Row, column: Column, *, is_lead: bool) -> str:

@@ -16,8 +16,9 @@ task.max_length, task.too_long   tokens of one example, and what becomes of a lo
 
 A table has the columns that the run's task reads, such as question and context; others are passed over. There is one
 answer per row, in the same order. A classification answers with `label` (null where what the model wrote is none:
-`irregular`), the `probabilities` of the labels and the `text` it wrote; question answering with `answer`; language
-modelling with the text's `loss` and `perplexity`.
+`irregular`), the `probabilities` of the labels (a support vector machine has none) and the `text` it wrote; question
+answering with `answer`, empty for none, and the `no_answer_score` where questions may have none; language modelling
+with the text's `loss`, `perplexity`, `bits_per_character` and `num_tokens`.
 """
 
 from __future__ import annotations

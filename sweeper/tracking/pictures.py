@@ -32,15 +32,15 @@ def loss_curve(events: Sequence[Mapping[str, Any]], path: Path, *, title: str = 
     curves = {"training": (_points(events, TRAIN_LOSS), BLUE), "selection": (_points(events, EVAL_LOSS), ORANGE)}
     panels = [name for name, (curve, _) in curves.items() if len(curve[0])] or ["training"]
     figure = Figure(figsize=(6.4, 1.2 + 2.6 * len(panels)), layout="constrained")
-    for number, name in enumerate(panels, start=1):
-        axes = figure.add_subplot(len(panels), 1, number)
+    stacked = figure.subplots(len(panels), sharex=True, squeeze=False)[:, 0]
+    for axes, name in zip(stacked, panels, strict=True):
         curve, color = curves[name]
         axes.plot(*curve, color=color, linewidth=1.6, marker="o" if len(curve[0]) <= 25 else None, markersize=3.5)
         if not len(curve[0]):
             axes.text(0.5, 0.5, "no finite loss was logged", ha="center", color=GREY, transform=axes.transAxes)
         axes.set_ylim(bottom=0 if _near_zero(curve) else None)
         _over_steps(axes, f"{name} loss (nats)")
-    _entitle(figure.axes[0], title)
+    _entitle(stacked[0], title)
     _save(figure, path)
 
 
