@@ -17,6 +17,7 @@ from collections.abc import Iterator
 from functools import cache
 from pathlib import Path
 
+from sweeper.atomic_json import read_json, write_json
 from sweeper.checks import ConfigError
 from sweeper.config import Architecture, ModelConfig, RunConfig
 
@@ -109,7 +110,7 @@ def _cache() -> Path:
 def _known() -> dict[str, str]:
     """By path, size and time; nothing where the cache is not there or damaged: it saves time, and no more."""
     try:
-        known = json.loads(_cache().read_text(encoding="utf-8"))
+        known = read_json(_cache())
     except (OSError, ValueError, RuntimeError):
         return {}
     return known if isinstance(known, dict) else {}
@@ -119,6 +120,4 @@ def _keep(known: dict[str, str]) -> None:
     with contextlib.suppress(OSError, RuntimeError):  # a home that cannot be written: it is read again next time
         path = _cache()
         path.parent.mkdir(parents=True, exist_ok=True)
-        scratch = path.with_suffix(f".{os.getpid()}")
-        scratch.write_text(json.dumps(known), encoding="utf-8")
-        os.replace(scratch, path)
+        write_json(path, known, durable=False)

@@ -11,9 +11,9 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from sweeper.atomic_json import read_json
 from sweeper.checks import ConfigError
 from sweeper.config import run_config
-from sweeper.tracking.atomic_json import read_json
 
 if TYPE_CHECKING:
     import pandas as pd

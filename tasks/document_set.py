@@ -11,7 +11,6 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import json
-import os
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -19,6 +18,7 @@ from pathlib import Path
 from typing import Any, Generic, Protocol, TypeVar
 
 from sweeper.arguments import whole_number
+from sweeper.atomic_json import read_json, write_json
 from sweeper.checks import ConfigError, one_of
 from tasks.document_split import AUTO, DOCUMENT, SECTION, TEST, TRAIN, Parts, Placed, held_out, unit_of_split
 from tasks.near_duplicates import near_duplicates
@@ -182,9 +182,7 @@ class DocumentSet:
             manifest["rows_about_none_of_the_text"] = content.unnamed  # `parts` are theirs
         if missing := content.missing():
             manifest["note"] = NOTES[missing]
-        scratch = self.folder / f".{MANIFEST}.partial"
-        scratch.write_text(f"{json.dumps(manifest, indent=1, ensure_ascii=False)}\n", encoding="utf-8")
-        os.replace(scratch, self.folder / MANIFEST)
+        write_json(self.folder / MANIFEST, manifest)
 
     def _summary(self, content: Content[RowT]) -> str:
         number, unit = len(content.parts.test), content.parts.unit
@@ -204,7 +202,7 @@ def read_manifest(folder: Path) -> dict[str, Any] | None:
     if not path.exists():
         return None
     try:
-        manifest = dict(json.loads(path.read_text(encoding="utf-8")))
+        manifest = dict(read_json(path))
         Parts.restored(manifest["parts"])
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise ConfigError("out", folder.parent, f"{folder.name}/{MANIFEST} does not say how its documents are split "

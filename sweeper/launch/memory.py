@@ -9,7 +9,7 @@ import hashlib
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
-from sweeper.tracking.atomic_json import write_json
+from sweeper.atomic_json import write_json
 from sweeper.tracking.damage import DamagedFile, read_object
 
 

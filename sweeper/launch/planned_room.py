@@ -11,10 +11,10 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
+from sweeper.atomic_json import write_json
 from sweeper.launch.devices import SlotPlan
 from sweeper.launch.waiting_room import Family, Formed, WaitingRoom
 from sweeper.search.study import Sweep
-from sweeper.tracking.atomic_json import write_json
 from sweeper.tracking.damage import DamagedFile, read_object
 
 LOOKAHEAD = 256  # runs at hand: the long ones of many start first, and the last slots end together

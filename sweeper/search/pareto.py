@@ -9,10 +9,10 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from sweeper.atomic_json import write_json
 from sweeper.metrics import direction
 from sweeper.search.history import CELL, FAILED_REPLICATES, REPEATS, RUNS, chosen
 from sweeper.search.space import Cell
-from sweeper.tracking.atomic_json import write_json
 
 if TYPE_CHECKING:
     from optuna.study import Study

@@ -17,10 +17,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from sweeper.atomic_json import read_json, write_json
 from sweeper.checks import ConfigError
 from sweeper.config import VOLATILE, flatten
 from sweeper.search.options import SearchOptions
-from sweeper.tracking.atomic_json import read_json, write_json
 from sweeper.tracking.provenance import code_state, code_version
 from sweeper.tracking.redaction import Redactor
 

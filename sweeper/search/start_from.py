@@ -12,12 +12,12 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
+from sweeper.atomic_json import read_json
 from sweeper.checks import ConfigError, suggestion
 from sweeper.config import RunConfig
 from sweeper.peft_method import PeftMethod, adapter_fields, rewrites_base
 from sweeper.search import model_files
 from sweeper.tracking import earlier_adapter
-from sweeper.tracking.atomic_json import read_json
 from sweeper.tracking.damage import DamagedFile
 from sweeper.tracking.lookup import completed
 from sweeper.tracking.run_folder import RUNS, RunFolder, RunState

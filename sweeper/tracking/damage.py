@@ -11,8 +11,8 @@ import sqlite3
 from pathlib import Path
 from typing import Any
 
+from sweeper.atomic_json import read_json
 from sweeper.checks import ConfigError
-from sweeper.tracking.atomic_json import read_json
 
 NO_ERROR_OF_OURS = frozenset({
     errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EACCES, errno.EPERM, errno.EIO, errno.ESTALE,

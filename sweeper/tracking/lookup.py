@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from sweeper.atomic_json import read_json
 from sweeper.checks import ConfigError, suggestion
-from sweeper.tracking.atomic_json import read_json
 from sweeper.tracking.damage import DamagedFile
 from sweeper.tracking.run_folder import RUNS, RunFolder, RunState
 

@@ -16,9 +16,9 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from sweeper.atomic_json import read_json
 from sweeper.tracking import mlflow_fields as fields
 from sweeper.tracking import serving_model
-from sweeper.tracking.atomic_json import read_json
 from sweeper.tracking.experiments import Experiments
 from sweeper.tracking.link_tree import link_tree
 from sweeper.tracking.mlflow_database import SQLITE, default_uri, open_client

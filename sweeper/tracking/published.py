@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 
-from sweeper.tracking.atomic_json import read_json, write_json
+from sweeper.atomic_json import read_json, write_json
 from sweeper.tracking.run_folder import RunFolder
 
 

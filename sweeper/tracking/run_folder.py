@@ -27,9 +27,9 @@ from typing import Any
 
 import yaml
 
+from sweeper.atomic_json import sync, write_json
 from sweeper.config import RunConfig, run_config
 from sweeper.metrics import all_metrics
-from sweeper.tracking.atomic_json import sync, write_json
 from sweeper.tracking.damage import read_object
 from sweeper.tracking.event_log import EventLog, decode_float, encode_float
 from sweeper.tracking.process_mark import ProcessMark

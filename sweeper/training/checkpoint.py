@@ -19,7 +19,7 @@ import torch
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
-from sweeper.tracking.atomic_json import read_json, sync, write_json
+from sweeper.atomic_json import read_json, sync, write_json
 
 KEPT = 2  # newest checkpoints: the last one and the one to fall back to
 MANIFEST = "manifest.json"

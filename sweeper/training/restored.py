@@ -17,10 +17,10 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file
 
 from sweeper import model_digest
+from sweeper.atomic_json import read_json
 from sweeper.checks import ConfigError
 from sweeper.config import RunConfig
 from sweeper.peft_method import PeftMethod
-from sweeper.tracking.atomic_json import read_json
 from sweeper.training.base_model import EMBEDDED, BaseKey, BaseModel, load_base_model
 from sweeper.training.methods import Frozen, Method, method_for
 

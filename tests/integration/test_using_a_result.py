@@ -19,9 +19,9 @@ import pandas as pd
 import pytest
 
 from sweeper import predict, serving
+from sweeper.atomic_json import read_json
 from sweeper.launch.books import open_books
 from sweeper.tracking import serving_model
-from sweeper.tracking.atomic_json import read_json
 from sweeper.tracking.mlflow_database import default_uri
 from sweeper.tracking.run_folder import RunFolder
 from tests.integration.training.conftest import save_llama

@@ -32,7 +32,7 @@ LAYERS = (
     {"sweeper.config"},
     {"sweeper.train_config", "sweeper.task_config", "sweeper.metrics"},
     {"sweeper.arguments", "sweeper.hub_upload"},
-    {"sweeper.checks"},
+    {"sweeper.checks", "sweeper.atomic_json"},
 )
 LAYER_OF = {unit: number for number, units in enumerate(LAYERS) for unit in units}
 COMMANDS_OF_TASKS = {"tasks.prepare", "tasks.documents"}  # compose a config, load a model: units of their own
@@ -43,7 +43,7 @@ LIGHT_UNITS = {"sweeper.__main__", "sweeper.resume", "sweeper.predict", "sweeper
                "sweeper.arguments", "sweeper.hub_upload", "tasks.prepare", "tasks.documents", "sweeper.plugin",
                "hydra_plugins", "sweeper.search", "sweeper.config", "sweeper.train_config", "sweeper.task_config",
                "sweeper.checks", "sweeper.metrics", "sweeper.peft_method", "sweeper.optimizer_names",
-               "sweeper.classical_options", "sweeper.model_digest"}  # fmt: skip
+               "sweeper.classical_options", "sweeper.model_digest", "sweeper.atomic_json"}  # fmt: skip
 HEAVY = {"torch", "transformers", "peft", "mlflow", "accelerate", "bitsandbytes", "datasets"}
 NEVER_IN_TASKS = {"torch", "transformers"}  # a task is text and tables; its tokenizer is passed in
 

@@ -7,12 +7,12 @@ from pathlib import Path
 
 import pytest
 
+from sweeper import atomic_json
 from sweeper.checks import ConfigError
 from sweeper.search.drift import begin
 from sweeper.search.record import Command, SweepRecord, merged, record_path
 from sweeper.search.study import Sweep
 from sweeper.search.trial import RunResult
-from sweeper.tracking import atomic_json
 
 MakeSweep = Callable[..., Sweep]
 GIVEN = ("peft=lora,dora", "peft.r=2,4")

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from sweeper.tracking.atomic_json import read_json, write_json
+from sweeper.atomic_json import read_json, write_json
 
 
 def test_what_is_written_is_read_again(tmp_path: Path) -> None:
