@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from sweeper.config import Architecture, RunConfig
-from sweeper.launch.model_shape import Shape, trainable_parameters
+from sweeper.launch.model_shape import Shape, reached_layers, trainable_parameters
 from sweeper.launch.workload import RUNNING_TEXT, Workload
 from sweeper.peft_method import PeftMethod
 
@@ -141,7 +141,8 @@ def _training_bytes(member: Member, device: Device) -> float:
     hidden = work.rows * work.width * shape.hidden * ACTIVATION_BYTES
     written_out = config.model.attn_implementation == "eager"
     attention = ATTENTION_BYTES * shape.heads * work.rows * work.width**2 * written_out
-    return shape.layers * (hidden + attention) * scale + _logit_bytes(work.reads, shape)
+    kept = reached_layers(PeftMethod.from_config(config.peft), shape)
+    return kept * (hidden + attention) * scale + _logit_bytes(work.reads, shape)
 
 
 def _evaluation_bytes(member: Member, device: Device) -> float:

@@ -98,6 +98,13 @@ def _from_files(architecture: Mapping[str, Any], sizes: Mapping[str, int | None]
     return Shape(hidden, layers, heads, vocabulary, linears, parameters or in_layers + tables * vocabulary * hidden)
 
 
+def reached_layers(method: PeftMethod, shape: Shape) -> int:
+    """Layers that a backward passes: from the lowest one that trains to the last."""
+    chosen = method.layer if method.method == "last_layer" else method.options.get("layers_to_transform")
+    layers = chosen if isinstance(chosen, list | tuple) else [0 if chosen is None else chosen]
+    return shape.layers - min((layer % shape.layers for layer in layers), default=0)
+
+
 def trainable_parameters(method: PeftMethod, shape: Shape) -> int:
     """Weights that the optimiser changes. Adapters other than LoRA's and prompts' are taken for LoRA of their rank."""
     if method.method == "none":

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 from sweeper.config import FULL, Architecture, LossOn, RunConfig, TaskConfig
 from sweeper.launch.group import DataSize
-from sweeper.launch.model_shape import Shape, trainable_parameters
+from sweeper.launch.model_shape import Shape, reached_layers, trainable_parameters
 from sweeper.peft_method import PeftMethod
 
 # Of English, by OpenAI's rule of thumb ("one token is about four characters"); the embedded model's
@@ -69,6 +69,7 @@ def workload(config: RunConfig, shape: Shape, size: DataSize, texts: Mapping[str
     evaluated += max(1, evaluations) * _evaluation_tokens(config, texts["train"], fit_rows(config, size))
     evaluated += _evaluation_tokens(config, texts["test"], size.test)
     trainable = trainable_parameters(method, shape)
+    reached = shape.matrices * reached_layers(method, shape) // shape.layers
     reads_all = config.task.loss_on is LossOn.ALL or config.task.type == RUNNING_TEXT
     reads = lengths.own if reads_all else answer_tokens(config.task)
     return Workload(
@@ -77,8 +78,7 @@ def workload(config: RunConfig, shape: Shape, size: DataSize, texts: Mapping[str
         tested=size.test * blocks_of(config.task, texts["test"]),
         train_tokens=tokens,
         eval_tokens=evaluated,
-        train_flops=tokens
-        * (4 * shape.matrices + 2 * min(trainable, shape.matrices)),  # as `training.cost.train_flops`
+        train_flops=tokens * _flops_per_token(shape.matrices, reached, trainable),
         eval_flops=evaluated * 2 * shape.matrices,
         rows=rows,
         width=_width(micro, rows, lengths),
@@ -86,6 +86,11 @@ def workload(config: RunConfig, shape: Shape, size: DataSize, texts: Mapping[str
         own_tokens=lengths.own,
         prompt_tokens=_longest_prompt(config, texts["test"]),
     )
+
+
+def _flops_per_token(matrices: int, reached: int, trainable: int) -> int:
+    """As `training.cost.train_flops`."""
+    return 2 * matrices + 2 * reached + 2 * min(trainable, matrices)
 
 
 def num_steps(config: RunConfig, size: DataSize, blocks: int) -> int:

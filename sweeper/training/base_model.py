@@ -7,7 +7,7 @@ loop asks of a causal model: hidden states of packed rows, and logits at the pos
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Sequence
+from collections.abc import Collection, Iterable, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -98,6 +98,7 @@ class BaseModel:
     fresh_weights: tuple[str, ...]  # not in the checkpoint: a new classification head
     num_parameters: int  # before any method adds its own
     num_matrix_weights: int
+    layer_weights: tuple[int, ...]  # of these, each layer's, the lowest first
     commit: str | None = None  # of the hub; None of a folder
     encodings: Encodings = field(default_factory=Encodings)  # by this tokenizer
 
@@ -116,6 +117,15 @@ class BaseModel:
     def is_trained(self) -> bool:
         """Whether the method trains these very weights, not others beside them."""
         return self.key.mutable
+
+    def num_reached_weights(self, trained: Iterable[nn.Parameter]) -> int:
+        """Of the matrices, where a backward passes for these weights: the lowest layer that has one, and all above."""
+        ids = {id(weight) for weight in trained}
+        layers = decoder_layers(self.model)
+        holding = [number for number, layer in enumerate(layers) if _has(layer, ids)]
+        if not holding or _has(self.model.get_input_embeddings(), ids):
+            return self.num_matrix_weights
+        return self.num_matrix_weights - sum(self.layer_weights[: holding[0]])
 
     @property
     def pad(self) -> int:
@@ -138,7 +148,8 @@ def load_base_model(key: BaseKey) -> BaseModel:
     _prepare_quantized(model, Quantization(*key.quantization))
     if key.head is None:
         _check_head(model)
-    sizes = cost.total_parameters(model), cost.matrix_weights(model)
+    layer_weights = tuple(cost.matrix_weights(layer) for layer in decoder_layers(model))
+    sizes = cost.total_parameters(model), cost.matrix_weights(model), layer_weights
     return BaseModel(key, model, tokenizer, accelerator, fresh, *sizes, commit)
 
 
@@ -246,11 +257,13 @@ def _keep_weight(layer: bnb.nn.Linear4bit) -> None:
 
 
 def decoder_layers(model: nn.Module) -> nn.ModuleList:
-    """The stack of decoder (or encoder) layers: the longest list of modules. Raises ConfigError without one."""
+    """The stack of decoder (or encoder) layers: the longest list of modules, empty in a model without one."""
     lists = [module for module in model.modules() if isinstance(module, nn.ModuleList)]
-    if not lists:
-        raise ConfigError("peft.method", "last_layer", "this model has no list of layers")
-    return max(lists, key=len)
+    return max(lists, key=len, default=nn.ModuleList())
+
+
+def _has(module: nn.Module, ids: Collection[int]) -> bool:
+    return any(id(weight) in ids for weight in module.parameters())
 
 
 def hidden_states(model: PreTrainedModel, **inputs: Tensor) -> Tensor:

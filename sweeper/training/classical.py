@@ -6,7 +6,7 @@ There is nothing to share and nothing to go on from: a run takes seconds, and be
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -102,6 +102,9 @@ class Baseline:
     @property
     def num_matrix_weights(self) -> int:
         return len(self.model.bias)  # a term is multiplied by one weight for each score
+
+    def num_reached_weights(self, trained: Iterable[nn.Parameter]) -> int:
+        return self.num_matrix_weights
 
     @property
     def is_trained(self) -> bool:

@@ -30,9 +30,9 @@ def peak_memory_gib() -> float:
     return float("nan")  # no such figure on this system
 
 
-def matrix_weights(model: PreTrainedModel) -> int:
+def matrix_weights(model: nn.Module) -> int:
     """Weights that every token is multiplied by: all linear layers but the output head, however they are stored."""
-    head = model.get_output_embeddings()
+    head = model.get_output_embeddings() if isinstance(model, PreTrainedModel) else None
     return sum(
         _size(module) for module in model.modules() if isinstance(module, nn.Linear | Conv1D) and module is not head
     )
@@ -52,10 +52,11 @@ def total_parameters(model: nn.Module) -> int:
     return sum(weight.numel() for weight in model.parameters()) + missing
 
 
-def train_flops(*, tokens: int, matrices: int, trainable: int) -> float:
-    """Forward 2 per weight and token, backward 2 more for the input and 2 more for each weight that trains.
+def train_flops(*, tokens: int, matrices: int, reached: int, trainable: int) -> float:
+    """Forward 2 per weight and token; backward 2 more for each that it reaches (nothing below the lowest layer that
+    trains has a gradient), and 2 more for each that trains.
 
     Attention's own products and the head, read at few positions, are left out (Kaplan et al. 2020,
     arXiv 2001.08361, section 2.1).
     """
-    return float(tokens) * (4 * matrices + 2 * min(trainable, matrices))
+    return float(tokens) * (2 * matrices + 2 * reached + 2 * min(trainable, matrices))

@@ -144,6 +144,8 @@ class LastLayer(Frozen):
     def add(self, index: int, method: PeftMethod, seed: int) -> None:
         super().add(index, method, seed)
         layers = decoder_layers(self.base.model)
+        if not layers:
+            raise ConfigError("peft.method", "last_layer", "this model has no list of layers")
         if not -len(layers) <= method.layer < len(layers):
             raise ConfigError("peft.layer", method.layer, f"this model has layers 0 to {len(layers) - 1}")
         self.base.model.requires_grad_(False)

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
 
 import pandas as pd
 import yaml
+from torch import nn
 
 from sweeper.metrics import HEADLINE
 from sweeper.tracking import pictures
@@ -33,6 +34,9 @@ class Sizes(Protocol):
     @property
     def num_matrix_weights(self) -> int:
         """That every token is multiplied by."""
+
+    def num_reached_weights(self, trained: Iterable[nn.Parameter]) -> int:
+        """Of these, that a backward passes for the weights that train."""
 
     @property
     def is_trained(self) -> bool:
@@ -136,7 +140,8 @@ class Finisher:
     def _summary(self, run: Run) -> dict[str, float]:
         progress = run.progress
         trainable = sum(weight.numel() for weight in run.parameters.values())
-        matrices = self.base.num_matrix_weights
+        flops = cost.train_flops(tokens=progress.tokens, matrices=self.base.num_matrix_weights, trainable=trainable,
+                                 reached=self.base.num_reached_weights(run.parameters.values()))  # fmt: skip
         summary: dict[str, float] = {
             "data/train_examples": run.data.num_train if run.parameters else 0,
             "data/test_examples": len(run.data.parts[Part.TEST].examples),
@@ -144,7 +149,7 @@ class Finisher:
             "perf/train_s": progress.train_s,
             "perf/eval_s": progress.eval_s,
             "perf/peak_memory_gib": cost.peak_memory_gib(),
-            "perf/train_flops": cost.train_flops(tokens=progress.tokens, matrices=matrices, trainable=trainable),
+            "perf/train_flops": flops,
             "perf/train_tokens": progress.tokens,
             "perf/trainable_parameters": trainable,
             "perf/total_parameters": self.base.num_parameters + (0 if self.base.is_trained else trainable),

@@ -77,6 +77,13 @@ def test_full_training_takes_16_bytes_a_weight_and_its_activations() -> None:
     assert 16 < group_bytes([member(FULL)], GPU) / SHAPE.parameters < 20
 
 
+def test_activations_are_kept_from_the_lowest_layer_that_trains() -> None:
+    lowest, highest = (member({"name": "last_layer", "method": "last_layer", "layer": layer}, batch_size=4096)
+                       for layer in (0, -1))  # fmt: skip
+    more, work = group_bytes([lowest], GPU) - group_bytes([highest], GPU), lowest.work
+    assert more == pytest.approx((SHAPE.layers - 1) * work.rows * work.width * SHAPE.hidden * 34)
+
+
 def test_each_run_of_a_group_adds_its_adapter_and_its_rows_but_no_weights() -> None:
     one, two, three = (group_bytes([member(LORA)] * number, GPU) for number in (4, 5, 6))  # above what is generated
     trainable = trainable_parameters(PeftMethod.from_config(LORA), SHAPE)

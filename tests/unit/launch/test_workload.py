@@ -69,6 +69,11 @@ def test_frozen_weights_have_no_gradient_of_their_own() -> None:
     assert work.train_flops / work.train_tokens == 4 * SHAPE.matrices + 2 * SHAPE.layers * 2 * SHAPE.hidden
 
 
+def test_a_backward_reaches_no_layer_below_the_one_that_trains() -> None:
+    last = workload(config({"method": "last_layer"}), SHAPE, SIZE, TEXTS)
+    assert last.train_flops / last.train_tokens == 2 * SHAPE.matrices + 4 * SHAPE.matrices // SHAPE.layers
+
+
 @pytest.mark.parametrize(("every", "number"), [("end", 1), ("epoch", 4), (10, 4)])
 def test_evaluations_are_as_often_as_asked_and_once_at_the_end(every: Any, number: int) -> None:
     assert num_evaluations(config(train_size=160, epochs=3.0, eval_every=every), SIZE, blocks=1) == number
