@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from sweeper.config import RunConfig, Source, flatten
 from sweeper.metrics import all_metrics
+from sweeper.peft_method import Quantization
 from sweeper.tracking.redaction import Redactor
 from sweeper.tracking.run_folder import RunFolder, RunIdentity
 
@@ -26,10 +27,10 @@ NO_LICENCE = (
 
 LOADING = {
     "adapter": """from peft import PeftModel
-from transformers import {auto}, AutoTokenizer
+from transformers import {auto}, AutoTokenizer{imports}
 
 tokenizer = AutoTokenizer.from_pretrained("{base}"{revision})
-base = {auto}.from_pretrained("{base}"{revision}{head})
+{quantization}base = {auto}.from_pretrained("{base}"{revision}{head}{quantized})
 model = PeftModel.from_pretrained(base, "{repo}")""",
     "model": """from transformers import {auto}, AutoTokenizer
 
@@ -43,6 +44,9 @@ tokenizer = AutoTokenizer.from_pretrained("{base}"{revision})
 model = {auto}.from_pretrained("{base}"{revision}{head})
 model.load_state_dict(load_file(hf_hub_download("{repo}", "model.safetensors")), strict=False)""",
 }
+NF4 = """nf4 = BitsAndBytesConfig(load_in_4bit=True, bnb_4bit_quant_type="nf4", bnb_4bit_use_double_quant={double},
+                         bnb_4bit_compute_dtype="{dtype}")
+"""
 LIBRARY = {"adapter": "peft", "model": "transformers", "changed_weights": "transformers"}
 AUTO = {"labels": "AutoModelForSequenceClassification", "span": "AutoModelForQuestionAnswering"}
 PIPELINE = {"labels": "text-classification", "span": "question-answering"}
@@ -129,11 +133,22 @@ def _use(config: RunConfig, publication: Publication) -> str:
         base=base_name(config),
         repo=publication.repo,
         revision=f', revision="{revision}"' if revision and config.model.hub_id else "",
+        **_quantization(config),
         head=f", num_labels={len(labels)}" if publication.head == "labels" else "",
     )
     known = "" if config.model.hub_id else f"`{base_name(config)}` is not on the hub: name its folder instead.\n\n"
     classes = f"\n\nClasses, by number: {', '.join(labels)}." if publication.head == "labels" else ""
     return f"{known if publication.weights != 'model' else ''}```python\n{code}\n```{classes}"
+
+
+def _quantization(config: RunConfig) -> dict[str, str]:
+    """Of the base model that an adapter was trained on: the code's lines."""
+    own = Quantization(**(config.peft.get("quantization") or {}))
+    if own.type != "nf4":
+        return dict.fromkeys(("imports", "quantization", "quantized"), "")
+    dtype = "bfloat16" if config.model.dtype == "auto" else config.model.dtype
+    return {"imports": ", BitsAndBytesConfig", "quantized": ", quantization_config=nf4",
+            "quantization": NF4.format(double=own.double, dtype=dtype)}  # fmt: skip
 
 
 def _prompt(config: RunConfig) -> str:
